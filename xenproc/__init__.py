@@ -1,0 +1,1 @@
+"""xenproc: Xen's paravirtual machine as plain Linux processes."""

@@ -1,0 +1,59 @@
+"""Sizes and times as people write them: "256M" to bytes, 0.5 to nanoseconds. Pure."""
+
+import re
+
+from xenproc.errors import ConfigError
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([BKMGT]?)(?:i?B)?\s*", re.IGNORECASE)
+
+
+def parse_size(value: int | str, what: str = "size") -> int:
+    """Return a size in bytes from an integer (bytes) or a string such as "256M", "1.5G", "4096".
+
+    Raises ConfigError if it is no such thing, not positive, or not whole bytes.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ConfigError(f"{what}: expected a number of bytes or a string like '256M', got {value!r}")
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value)
+        if not match:
+            raise ConfigError(f"{what}: expected a size like '256M', '1.5G' or '4096', got {value!r}")
+        exact = float(match[1]) * _UNITS[match[2].upper()]
+        if exact != int(exact):
+            raise ConfigError(f"{what}: {value!r} is not a whole number of bytes")
+        value = int(exact)
+    if value <= 0:
+        raise ConfigError(f"{what}: expected a positive size, got {value}")
+    return value
+
+
+def pages(value: int | str, what: str = "size") -> int:
+    """Return a size in 4 KiB frames. Raises ConfigError if it is not a multiple of 4096 bytes."""
+    size = parse_size(value, what)
+    if size % PAGE_SIZE:
+        raise ConfigError(f"{what}: {size} bytes is not a multiple of the frame size {PAGE_SIZE}")
+    return size >> PAGE_SHIFT
+
+
+def human(nr_bytes: int) -> str:
+    """Return a size for people: 8388608 -> "8 MiB"."""
+    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if nr_bytes >= 1 << shift:
+            return f"{nr_bytes / (1 << shift):g} {unit}" if nr_bytes % (1 << shift) == 0 else f"{nr_bytes / (1 << shift):.1f} {unit}"
+    return f"{nr_bytes} B"
+
+
+def timeout_ns(seconds: float | None) -> int:
+    """Return a time limit in ns for the C core: None means no limit.
+
+    Raises ConfigError for a negative or absurd number.
+    """
+    if seconds is None:
+        return (1 << 63) - 1
+    if not 0 <= seconds < 1e9:
+        raise ConfigError(f"timeout: expected 0 or more seconds, got {seconds!r}")
+    return int(seconds * 1e9)
