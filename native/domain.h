@@ -1,0 +1,149 @@
+/*
+ * domain.h: a domain and the hypervisor that holds it, as the C core sees them.
+ *
+ * Owned by hv.c. Everything is reached with the hypervisor's lock held (xp_hv.lock: private to the hypervisor's
+ * process; no guest ever waits for it by name). Whose fault decides what happens:
+ *   caller asked wrongly: -XEN_Exxx to the caller, state unchanged;
+ *   a guest broke a rule: xp_domain_crash(d, reason), the first reason wins, its process is killed;
+ *   our own invariant broke: xp_bug(): the hypervisor stops, loudly.
+ */
+#ifndef XP_DOMAIN_H
+#define XP_DOMAIN_H
+
+#include "frames.h"
+#include "ours.h"
+#include "window.h"
+#include <pthread.h>
+
+#define XP_MAX_DOMAINS 4096u     /* domids 0..4095; 0 is Domain0 */
+#define XP_MAX_EVTCHNS 4096u     /* two-level ABI, x86_64 */
+
+struct xp_hv;
+struct xp_domain;
+struct xp_evtchn;                /* evtchn.h */
+struct xp_maptrack;              /* grant.h */
+struct xp_board_entry;           /* board.h */
+
+enum xp_domain_state {
+    XP_DS_BUILDING = 0, XP_DS_RUNNING = 1, XP_DS_SHUTDOWN = 2, XP_DS_DYING = 3,
+};
+
+/* A call being worked on: arguments copied once out of the slot; progress is the hypervisor's alone. */
+struct xp_call {
+    uint32_t nr;
+    uint32_t slot;
+    uint64_t args[6];
+    uint64_t progress;           /* 0 at first; a long call is continued from here */
+};
+
+/* Handlers return a result for the caller, or one of these (far below any -errno). */
+#define XP_CALL_AGAIN (-100000)  /* not done: continue later, progress says where */
+#define XP_CALL_PARK (-100001)   /* waits for an event, a port or the board: park.c holds it */
+
+struct xp_call_trace { uint32_t nr; uint32_t pad; uint64_t arg0; int64_t result; };
+#define XP_CALL_TRACE 16u
+
+struct xp_limits {
+    uint32_t max_evtchns;
+    uint32_t max_grant_frames;
+    uint32_t max_maptrack;       /* handles */
+    uint32_t max_direct;         /* event pages this domain may have made */
+    uint32_t max_board;          /* entries it may have published */
+};
+
+struct xp_domain {
+    struct xp_hv *hv;
+    xp_domid_t domid;
+    uint8_t state;
+    uint8_t paused;
+    bool crashed;
+    uint32_t shutdown_reason;    /* SHUTDOWN_* once in SHUTDOWN */
+    char name[64];
+    char crash_reason[160];
+    struct xp_limits limits;
+
+    struct xp_window window;
+    int doorbell;                /* eventfd that the guest writes */
+    int upcall_fd;               /* eventfd written with each upcall if asked for, or -1 */
+    int boot_sock;               /* our end of its boot socket: carries descriptors to it */
+    int pidfd;
+
+    xp_mfn_t call_mfn, shared_info_mfn, start_info_mfn;
+    struct xp_call_page *calls;  /* in machine memory: volatile in the worst sense */
+    void *shared_info;           /* struct xen_shared_info, in machine memory */
+    struct xp_sem_waiter unused_waiter;
+    xp_mfn_t *p2m;               /* what it was given at creation, in order */
+    uint64_t nr_pages;           /* its reservation now */
+    uint64_t max_pages;
+
+    /* evtchn.c */
+    struct xp_evtchn **evtchn_buckets;   /* grown as ports are used */
+    uint32_t nr_evtchns;         /* ports in use */
+    uint32_t nr_direct;
+    uint16_t virq_to_port[24];
+
+    /* grant.c */
+    xp_mfn_t *grant_frames;      /* of its table */
+    uint32_t nr_grant_frames;
+    struct xp_maptrack *maptrack;
+    uint32_t maptrack_size, maptrack_free, nr_maptrack;
+
+    /* board.c, park.c */
+    struct xp_board_entry *board;
+    uint32_t nr_board;
+    struct xp_parked *parked;
+
+    /* dispatch.c */
+    struct xp_call_trace trace[XP_CALL_TRACE];
+    uint64_t nr_calls, nr_doorbells, nr_upcalls;
+    struct xp_call pending[XP_CALL_SLOTS];  /* continued calls, by slot */
+    uint32_t pending_mask;
+    uint32_t parked_mask;
+    bool hot;                    /* looked at without a doorbell */
+    struct xp_domain *hot_next;
+
+    /* console.c */
+    uint8_t *console;            /* ring of XP_CONSOLE_BYTES, made at the first write */
+    uint64_t console_prod;
+
+    /* report.c */
+    uint8_t *report;
+    uint32_t report_len;
+    int32_t report_kind;         /* -1: none */
+};
+
+#define XP_CONSOLE_BYTES 16384u
+
+struct xp_hv {
+    pthread_mutex_t lock;
+    struct xp_frames frames;
+    struct xp_domain *domains[XP_MAX_DOMAINS];
+    uint32_t nr_domains;
+    int epoll_fd;
+    int control_fd;              /* eventfd: news for the policy thread */
+    int kick_fd;                 /* eventfd: the policy thread wants the dispatcher's attention */
+    struct xp_domain *hot;
+    uint32_t *news;              /* bit per domid: something for the policy thread */
+    uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
+    int64_t boot_ns;
+    bool stop;
+    bool no_spin;
+};
+
+/* A live domain (BUILDING, RUNNING or SHUTDOWN; not DYING) or NULL. */
+struct xp_domain *xp_hv_domain(struct xp_hv *hv, xp_domid_t domid);
+
+/* Resolves DOMID_SELF; NULL if there is no such live domain. */
+struct xp_domain *xp_domain_by_arg(struct xp_domain *caller, xp_domid_t domid);
+
+/* Ends a domain that broke a rule; printf-like, the first reason wins. */
+void xp_domain_crash(struct xp_domain *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Wakes a domain after bits were set in its shared_info: posts its upcall semaphore, completes a parked block or poll. */
+void xp_domain_kick(struct xp_domain *d);
+
+/* An invariant of ours broke. */
+void xp_bug(const char *what, const char *file, int line) __attribute__((noreturn));
+#define XP_BUG_ON(condition) ((condition) ? xp_bug(#condition, __FILE__, __LINE__) : (void)0)
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * ours.h: what xenproc adds to Xen's ABI, for both sides: the call page, our own hypercall, the crash record.
+ *
+ * Nothing here is Xen's. The call page is shared by one domain and the hypervisor; [GST] and [HV] say who writes.
+ * Python's copy of the numbers is xenproc/abi/ours.py; a test compares them.
+ */
+#ifndef XP_OURS_H
+#define XP_OURS_H
+
+#include "sem.h"
+
+/* A hypercall of our own, on a number that Xen leaves free (its table has 64 entries). */
+#define XP_HYPERVISOR_xenproc_op 62
+
+enum xp_op {
+    XP_OP_report = 0,        /* (kind, va, len): result (JSON or bytes) or traceback of this domain */
+    XP_OP_evtchn_direct = 1, /* (port, va of struct xp_op_direct): make the port direct */
+    XP_OP_direct_fd = 2,     /* (port, which): send an eventfd over the boot socket; 0: to wait on, 1: to wake the peer by */
+    XP_OP_publish = 3,       /* (va of struct xp_op_board): put a value on the board for one reader */
+    XP_OP_lookup = 4,        /* (va of struct xp_op_board): take it, waiting until it is there */
+    XP_OP_resolve = 5,       /* (va of struct xp_op_board): domid of a name, waiting until it exists */
+    XP_OP_upcall_fd = 6,     /* (): send an eventfd that is written with every upcall */
+};
+
+enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };
+
+#define XP_REPORT_MAX 65536u
+#define XP_BOARD_KEY_MAX 64u
+#define XP_BOARD_VALUE_MAX 256u
+
+struct xp_op_direct {
+    uint64_t mfn;            /* OUT: the event page, given to the caller's window */
+    uint32_t side;           /* OUT: which half is the caller's */
+    uint32_t pad;
+};
+
+struct xp_op_board {
+    char key[XP_BOARD_KEY_MAX];     /* IN: NUL-terminated; for resolve a domain's name */
+    uint8_t value[XP_BOARD_VALUE_MAX]; /* publish IN, lookup OUT */
+    uint32_t len;                   /* of value */
+    xp_domid_t domid;               /* publish: who may read; lookup: whose; resolve: OUT */
+    uint16_t pad;
+    int64_t timeout_ns;             /* lookup, resolve: 0 does not wait */
+};
+
+/* ---- the call page ---- */
+
+#define XP_CALL_SLOTS 16u
+
+enum xp_slot_state {
+    XP_SLOT_FREE = 0,
+    XP_SLOT_SUBMITTED = 1,   /* [GST] the caller spins */
+    XP_SLOT_SLEEPING = 2,    /* [GST] the caller sleeps on `state` */
+    XP_SLOT_DONE = 3,        /* [HV] */
+};
+
+/* A call: one cache line. */
+struct xp_call_slot {
+    _Atomic uint32_t state;
+    uint32_t nr;             /* [GST] hypercall number */
+    uint64_t args[6];        /* [GST] */
+    int64_t result;          /* [HV] */
+};
+
+struct xp_call_page {
+    /* line 0: [HV] */
+    _Atomic uint32_t hv_awake;   /* 1: the hypervisor looks at this page by itself, no doorbell needed */
+    _Atomic uint32_t hv_cpu;     /* the CPU it last ran on: a hint */
+    uint8_t pad0[56];
+    /* line 1: [GST] */
+    _Atomic uint32_t submitted;  /* bit n: slot n has been submitted; [HV] clears what it takes */
+    _Atomic uint32_t gst_cpu;    /* a hint */
+    uint8_t pad1[56];
+    /* line 2: upcalls: [HV] posts, the domain waits */
+    struct xp_sem upcall;
+    uint8_t pad2[56];
+    /* line 3: the crash record: the domain's own claim about its end */
+    uint32_t crash_signo;        /* [GST] */
+    int32_t crash_code;
+    uint64_t crash_addr;
+    uint64_t crash_rip;
+    uint8_t pad3[40];
+    struct xp_call_slot slot[XP_CALL_SLOTS];
+};
+
+_Static_assert(sizeof(struct xp_call_slot) == 64, "a slot is a cache line");
+_Static_assert(offsetof(struct xp_call_page, slot) == 256, "four lines before the slots");
+_Static_assert(sizeof(struct xp_call_page) <= XP_PAGE_SIZE, "the call page is one frame");
+
+#endif
