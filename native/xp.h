@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "abi_errno.h"
+
 #define XP_PAGE_SHIFT 12
 #define XP_PAGE_SIZE 4096u
 
@@ -21,14 +23,6 @@ typedef uint32_t xp_port_t;                /* as evtchn_port_t */
 typedef uint32_t xp_gref_t;                /* as grant_ref_t */
 
 static inline xp_mfn_t xp_mfn(uint64_t v) { return (xp_mfn_t){v}; }
-
-/* Xen's error numbers (public/errno.h): equal to Linux's on x86 for all we use. */
-enum {
-    XEN_EPERM = 1, XEN_ENOENT = 2, XEN_ESRCH = 3, XEN_EIO = 5, XEN_E2BIG = 7, XEN_EAGAIN = 11,
-    XEN_ENOMEM = 12, XEN_EACCES = 13, XEN_EFAULT = 14, XEN_EBUSY = 16, XEN_EEXIST = 17,
-    XEN_EINVAL = 22, XEN_ENOSPC = 28, XEN_ENOSYS = 38, XEN_EOPNOTSUPP = 95, XEN_EISCONN = 106,
-    XEN_ENOTCONN = 107, XEN_ETIMEDOUT = 110, XEN_EILSEQ = 84,
-};
 
 /*
  * A fault point: where the suite kills the process with SIGKILL, to prove that nobody else notices.
