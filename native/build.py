@@ -12,7 +12,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 # Order matters: a cdef may use the types of those before it.
-CDEFS = sorted((HERE / "cdef").glob("*.h"), key=lambda p: (p.stem != "types", p.stem))
+CDEFS = sorted((HERE / "cdef").glob("*.h"), key=lambda p: (p.stem not in ("types", "sem"), p.stem))
 SOURCES = sorted(HERE.glob("*.c"))
 FLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fvisibility=hidden"]
 # cffi's own generated glue is not ours to warn about.

@@ -20,7 +20,7 @@ struct xp_event_half {
     _Atomic uint32_t sleep;     /* [owner] XP_AWAKE, XP_SLEEP_SEM or XP_SLEEP_FD: how it wants waking */
     struct xp_sem sem;          /* [peer, HV] posts, [owner] waits */
     _Atomic uint32_t closed;    /* [HV] the channel is gone */
-    _Atomic uint32_t cpu;       /* [owner] the CPU it last waited on: a hint, so that nobody spins against himself */
+    _Atomic uint32_t cpu;       /* [owner] the CPU it last spun long on, plus 1 (0: unknown): a hint, so that nobody spins against himself */
     uint8_t pad[40];
 };
 
@@ -32,6 +32,7 @@ struct xp_event_page {
 struct xp_direct {
     struct xp_event_half *mine, *theirs;
     struct xp_sem_waiter waiter;
+    uint32_t causeless;         /* wakes without an event since the last one with */
     int wait_fd;                /* eventfd that the peer writes while we sleep in poll/epoll, or -1 */
     int wake_fd;                /* the peer's eventfd, or -1: then XP_SLEEP_FD needs the hypervisor (xp_direct_send returns -XEN_EAGAIN) */
     uint64_t sent, woken, slept;/* counters */
@@ -48,7 +49,10 @@ int xp_direct_send(struct xp_direct *d);
 /* 1 and clears it if an event was pending, else 0; -XEN_ENOTCONN if closed and nothing is pending. */
 int xp_direct_take(struct xp_direct *d);
 
-/* Waits for an event and takes it: 0, -XEN_ETIMEDOUT, -XEN_ENOTCONN, -XEN_EILSEQ (peer spent the spurious budget). */
+/*
+ * Waits for an event and takes it: 0, -XEN_ETIMEDOUT, -XEN_ENOTCONN, -XEN_EILSEQ (peer spent the spurious budget).
+ * mode: enum xp_wait_mode, with XP_WAIT_SIGNALS also -XP_EINTR. One thread waits on an end at a time.
+ */
 int xp_direct_wait(struct xp_direct *d, int mode, int64_t timeout_ns);
 
 /*

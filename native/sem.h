@@ -7,6 +7,7 @@
  *   1. a wait always ends by its deadline, whatever the words hold;
  *   2. a waiter counts returns without cause in private memory (struct xp_sem_waiter) and gives up at its budget;
  *   3. a post never blocks and costs at most one futex wake.
+ * One thread waits on a semaphore at a time; any number may post.
  */
 #ifndef XP_SEM_H
 #define XP_SEM_H
@@ -19,16 +20,21 @@ struct xp_sem {
     _Atomic uint32_t waiting;   /* [waiter] 1 while it may sleep: the poster wakes only then */
 };
 
+#define XP_SPURIOUS_BUDGET 1024u
+
 /* Private to the waiter. */
 struct xp_sem_waiter {
     uint32_t spurious;          /* wakes without a count since the last honest one */
     uint32_t budget;            /* how many are borne before -XEN_EILSEQ */
-    uint32_t spin_ns;           /* adaptive: how long to spin before sleeping; adapts, 0 while it does not pay */
     uint32_t backoff;           /* adaptive: waits left before spinning is tried again */
-    uint32_t fails;
+    uint32_t fails;             /* adaptive: spins in a row that ended asleep */
 };
 
 enum xp_wait_mode { XP_WAIT_POLL = 0, XP_WAIT_ADAPTIVE = 1, XP_WAIT_BLOCK = 2 };
+
+/* Beside a mode: a signal handler that ran ends the wait with -XP_EINTR, so that Python's own handlers get their turn. */
+#define XP_WAIT_SIGNALS 16
+#define XP_EINTR 4
 
 /* Relative time without limit. The library's own default is 5 s a call (DESIGN.md section 2.4). */
 #define XP_FOREVER INT64_MAX
@@ -45,11 +51,16 @@ int xp_sem_post(struct xp_sem *sem);
  */
 int xp_sem_wait(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t timeout_ns);
 
-/* The bare calls, on a word shared between processes. Both return 0 or -XEN_Exxx. */
+/*
+ * The bare calls, on a word shared between processes. wait: 0 after any wake, -XEN_EAGAIN if the word was not as
+ * expected, -XEN_ETIMEDOUT, -XP_EINTR, -XEN_EFAULT. wake: how many were woken. The time limit of wait_until is absolute.
+ */
 int xp_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_ns);
+int xp_futex_wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns);
 int xp_futex_wake(_Atomic uint32_t *word, int nr);
 
-/* CLOCK_MONOTONIC in ns. */
+/* CLOCK_MONOTONIC in ns, and the moment so far ahead (XP_FOREVER stays so). */
 int64_t xp_now_ns(void);
+int64_t xp_deadline(int64_t timeout_ns);
 
 #endif
