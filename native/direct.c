@@ -83,9 +83,8 @@ static int sleep_once(struct xp_direct *d, int mode, int64_t deadline)
     int ret = xp_direct_take(d);
     if (ret != 0)
         return ret == 1 ? 0 : ret;
-    int64_t left = deadline == XP_FOREVER ? XP_FOREVER : deadline - xp_now_ns();
     d->slept++;
-    ret = xp_sem_wait(&mine->sem, &d->waiter, (mode & XP_WAIT_SIGNALS) | XP_WAIT_BLOCK, left);
+    ret = xp_sem_sleep(&mine->sem, &d->waiter, mode, deadline);
     int got = xp_direct_take(d);
     if (got != 0)
         return got == 1 ? 0 : got;

@@ -83,21 +83,17 @@ static bool take(struct xp_sem *sem)
     return false;
 }
 
-static int sem_sleep(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t deadline)
+static int sleep_until_taken(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t deadline)
 {
     for (;;) {
         /* Stored again each time round: whoever cleared it would have cost us our wake. */
         atomic_store_explicit(&sem->waiting, 1, memory_order_seq_cst); /* with xp_sem_post */
         XP_FAULT_POINT("sem.wait.announced");
-        if (take(sem)) {
-            w->spurious = 0;
-            return 0;
-        }
+        if (take(sem))
+            break;
         int ret = xp_futex_wait_until(&sem->count, 0, deadline);
-        if (take(sem)) {
-            w->spurious = 0;
-            return 0;
-        }
+        if (take(sem))
+            break;
         if (ret == -XEN_ETIMEDOUT || ret == -XEN_EFAULT || (ret == -XP_EINTR && (mode & XP_WAIT_SIGNALS)))
             return ret;
         if (ret != -XP_EINTR && ++w->spurious > w->budget) {
@@ -108,6 +104,15 @@ static int sem_sleep(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int6
         if (xp_now_ns() >= deadline)
             return -XEN_ETIMEDOUT;
     }
+    w->spurious = 0;
+    return 0;
+}
+
+int xp_sem_sleep(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t deadline_ns)
+{
+    int ret = sleep_until_taken(sem, w, mode, deadline_ns);
+    atomic_store_explicit(&sem->waiting, 0, memory_order_relaxed);
+    return ret;
 }
 
 int xp_sem_wait(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t timeout_ns)
@@ -124,9 +129,5 @@ int xp_sem_wait(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t t
             xp_spin_paid(&spin);
             return 0;
         }
-    if (ret < 0)
-        return ret;
-    ret = sem_sleep(sem, w, mode, deadline);
-    atomic_store_explicit(&sem->waiting, 0, memory_order_relaxed);
-    return ret;
+    return ret < 0 ? ret : xp_sem_sleep(sem, w, mode, deadline);
 }

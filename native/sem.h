@@ -28,6 +28,7 @@ struct xp_sem_waiter {
     uint32_t budget;            /* how many are borne before -XEN_EILSEQ */
     uint32_t backoff;           /* adaptive: waits left before spinning is tried again */
     uint32_t fails;             /* adaptive: spins in a row that ended asleep */
+    uint32_t near;              /* 1: the peer was seen on this very CPU */
 };
 
 enum xp_wait_mode { XP_WAIT_POLL = 0, XP_WAIT_ADAPTIVE = 1, XP_WAIT_BLOCK = 2 };
@@ -50,6 +51,9 @@ int xp_sem_post(struct xp_sem *sem);
  * while that pays and then sleeps, BLOCK sleeps at once.
  */
 int xp_sem_wait(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t timeout_ns);
+
+/* The same without spinning, up to a moment of CLOCK_MONOTONIC: for who has spun already. */
+int xp_sem_sleep(struct xp_sem *sem, struct xp_sem_waiter *w, int mode, int64_t deadline_ns);
 
 /*
  * The bare calls, on a word shared between processes. wait: 0 after any wake, -XEN_EAGAIN if the word was not as

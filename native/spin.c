@@ -25,6 +25,7 @@ int xp_spin_look(struct xp_spin *s, const _Atomic uint32_t *peer_cpu, _Atomic ui
         if (atomic_load_explicit(my_cpu, memory_order_relaxed) != cpu)
             atomic_store_explicit(my_cpu, cpu, memory_order_relaxed);
         same = atomic_load_explicit(peer_cpu, memory_order_relaxed) == cpu;
+        w->near = same;
     }
     if (s->mode == XP_WAIT_ADAPTIVE) {
         if (s->until == 0)
@@ -34,11 +35,12 @@ int xp_spin_look(struct xp_spin *s, const _Atomic uint32_t *peer_cpu, _Atomic ui
             w->backoff = 1u << w->fails;
             return 1;
         }
-    } else if (same || s->n % XP_SPIN_YIELD == 0) {
+    } else if (same || s->n >= s->yield) {
         (void)sched_yield();
+        s->yield = s->n + XP_SPIN_YIELD;
     }
     s->n++;
-    s->next = s->n + XP_SPIN_SHORT - 1;
+    s->next = s->n + (same ? XP_SPIN_NEAR : XP_SPIN_SHORT) - 1;
     xp_relax();
     return 0;
 }

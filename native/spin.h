@@ -14,6 +14,7 @@
 #include "sem.h"
 
 #define XP_SPIN_SHORT 64u        /* pauses before the first look around, and between looks */
+#define XP_SPIN_NEAR 4u          /* the same where the peer was seen on this CPU */
 #define XP_SPIN_YIELD 2048u      /* POLL: pauses between yields */
 #define XP_SPIN_NS 25000         /* ADAPTIVE: what a sleep and a wake between two CPUs cost */
 #define XP_SPIN_BACKOFF_MAX 12u  /* ADAPTIVE: at most 2^this waits without a spin */
@@ -22,14 +23,17 @@ struct xp_spin {
     struct xp_sem_waiter *w;
     int64_t deadline;
     int64_t until;               /* ADAPTIVE: when to give up; 0 while the clock was not read */
-    uint32_t n, next;            /* pauses so far; at which to look around */
+    uint64_t n, next;            /* pauses so far; at which to look around */
+    uint64_t yield;              /* POLL: at which to yield */
     int mode;
 };
 
 static inline struct xp_spin xp_spin_begin(struct xp_sem_waiter *w, int mode, int64_t deadline_ns)
 {
     bool spins = (mode & 3) == XP_WAIT_POLL || ((mode & 3) == XP_WAIT_ADAPTIVE && w->backoff == 0);
-    return (struct xp_spin){.w = w, .deadline = deadline_ns, .next = spins ? XP_SPIN_SHORT : 0, .mode = mode & 3};
+    uint32_t first = w->near ? XP_SPIN_NEAR : XP_SPIN_SHORT;
+    return (struct xp_spin){.w = w, .deadline = deadline_ns, .next = spins ? first : 0,
+                            .yield = XP_SPIN_YIELD, .mode = mode & 3};
 }
 
 /* The part of xp_spin that is not hot: looks at CPUs and clock, yields. */

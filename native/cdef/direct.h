@@ -13,6 +13,7 @@ struct xp_event_half {
     ...;
 };
 struct xp_direct {
+    struct xp_sem_waiter waiter;
     int wait_fd;
     int wake_fd;
     uint64_t sent;

@@ -16,6 +16,7 @@ struct xp_sem_waiter {
     uint32_t budget;
     uint32_t backoff;
     uint32_t fails;
+    uint32_t near;
 };
 
 void xp_sem_waiter_init(struct xp_sem_waiter *w);
