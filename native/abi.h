@@ -6,7 +6,8 @@
  *   1. A struct of Xen's is `struct xen_NAME` (names that begin with "xen" there keep their name) with Xen's field
  *      names, laid out for a 64-bit guest; a guest pointer is a uint64_t, never a C pointer.
  *   2. Where a 32-bit guest sees another layout there is a `struct xen32_NAME` below it: pointers and unsigned long
- *      are uint32_t, 64-bit integers align to 4 (xen32_u64). Where there is none, the one layout serves both.
+ *      are uint32_t, 64-bit integers align to 4 (xen32_u64). Where there is none, the one layout serves both
+ *      (a guest's copy may be aligned to 4 only: copy it, do not point into it).
  *   3. A constant has Xen's own name; one with another value for a 32-bit guest is XEN32_NAME there.
  *   4. [HV] and [GST] say who writes a field; IN and OUT are seen from the caller of a hypercall.
  * What xenproc adds of its own is in ours.h, never here.

@@ -25,6 +25,19 @@ struct xen_vcpu_time_info {
 };
 _Static_assert(sizeof(struct xen_vcpu_time_info) == 32, "vcpu_time_info");
 
+/* The same but for its alignment, which what it lies in takes over. */
+struct xen32_vcpu_time_info {
+    uint32_t version;
+    uint32_t pad0;
+    xen32_u64 tsc_timestamp;
+    xen32_u64 system_time;
+    uint32_t tsc_to_system_mul;
+    int8_t tsc_shift;
+    uint8_t flags;
+    uint8_t pad1[2];
+};
+_Static_assert(sizeof(struct xen32_vcpu_time_info) == 32, "vcpu_time_info, x86_32");
+
 /* ---- a virtual CPU's part of shared_info ---- */
 
 struct xen_arch_vcpu_info {
@@ -53,7 +66,7 @@ struct xen32_vcpu_info {
     uint8_t evtchn_upcall_mask;
     uint32_t evtchn_pending_sel;
     struct xen32_arch_vcpu_info arch;
-    struct xen_vcpu_time_info time;
+    struct xen32_vcpu_time_info time;
 };
 _Static_assert(sizeof(struct xen32_vcpu_info) == 64, "vcpu_info, x86_32");
 _Static_assert(offsetof(struct xen32_vcpu_info, evtchn_pending_sel) == 4, "vcpu_info.evtchn_pending_sel, x86_32");
@@ -201,6 +214,10 @@ enum {
     XEN_ELFNOTE_HV_START_LOW = 12, XEN_ELFNOTE_L1_MFN_VALID = 13, XEN_ELFNOTE_SUSPEND_CANCEL = 14,
     XEN_ELFNOTE_INIT_P2M = 15, XEN_ELFNOTE_MOD_START_PFN = 16, XEN_ELFNOTE_SUPPORTED_FEATURES = 17,
     XEN_ELFNOTE_PHYS32_ENTRY = 18, XEN_ELFNOTE_PHYS32_RELOC = 19, XEN_ELFNOTE_MAX = 19,
+    /* of dumps, not of images */
+    XEN_ELFNOTE_CRASH_INFO = 0x1000001, XEN_ELFNOTE_CRASH_REGS = 0x1000002,
+    XEN_ELFNOTE_DUMPCORE_NONE = 0x2000000, XEN_ELFNOTE_DUMPCORE_HEADER = 0x2000001,
+    XEN_ELFNOTE_DUMPCORE_XEN_VERSION = 0x2000002, XEN_ELFNOTE_DUMPCORE_FORMAT_VERSION = 0x2000003,
 };
 
 #endif
