@@ -56,7 +56,7 @@ struct xenstore_domain_interface {
     uint32_t server_features;   /* [BACK] XENSTORE_SERVER_FEATURE_* */
     uint32_t connection;        /* [GST] asks XENSTORE_RECONNECT, [BACK] answers XENSTORE_CONNECTED */
     uint32_t error;             /* [BACK] XENSTORE_ERROR_* */
-    uint32_t evtchn_port;       /* [BACK] */
+    uint32_t evtchn_port;       /* [HV] or whoever builds the domain, where the guest has no other way to learn it */
 };
 _Static_assert(sizeof(struct xenstore_domain_interface) == 2080, "xenstore_domain_interface");
 _Static_assert(offsetof(struct xenstore_domain_interface, req_cons) == 2048, "xenstore_domain_interface.req_cons");
@@ -103,16 +103,20 @@ struct xen_ring_shared {
     uint32_t prod;              /* the writer */
 };
 
-/* The server makes this page. Rings of 1024 and 2048 bytes are in it, at that offset; larger ones in granted frames. */
+/*
+ * The server makes this page. Rings of 1024 and 2048 bytes are in it, at that offset; larger ones in granted frames.
+ * The notify bytes are set and cleared by atomic instructions, and named after who shall send: indices first, fence,
+ * then the byte; who asks sets the byte, fence, then looks at the indices once more.
+ */
 struct xen_vchan_interface {
     struct xen_ring_shared left;  /* client to server */
     struct xen_ring_shared right; /* server to client */
     uint16_t left_order;        /* [server] ring of 1 << order bytes: 10, 11, or from 12 on */
     uint16_t right_order;       /* [server] */
-    uint8_t cli_live;           /* [client] 0 closed, 1 open */
-    uint8_t srv_live;           /* [server] 0 closed, 1 open, 2 waiting for the client */
-    uint8_t cli_notify;         /* [client] asks, [server] clears: VCHAN_NOTIFY_* that the client wants */
-    uint8_t srv_notify;         /* [server] asks, [client] clears */
+    uint8_t cli_live;           /* [server] 2 at first: waiting for a client; [client] 1 open, 0 closed */
+    uint8_t srv_live;           /* [server] 1 open, 0 closed */
+    uint8_t cli_notify;         /* [server] sets, [client] clears: VCHAN_NOTIFY_* of what the client does */
+    uint8_t srv_notify;         /* [client] sets, [server] clears: of what the server does */
     uint32_t grants[];          /* [server] frames of the left ring, then of the right ring, where their order is 12 or more */
 };
 _Static_assert(sizeof(struct xen_vchan_interface) == 24, "vchan_interface");

@@ -33,7 +33,7 @@ struct xen_sched_shutdown {
 
 struct xen_sched_poll {
     uint64_t ports;             /* IN: guest address of a uint32_t array */
-    uint32_t nr_ports;          /* IN: fewer than 128 */
+    uint32_t nr_ports;          /* IN: at most 128 */
     uint64_t timeout;           /* IN: system time in ns, not a duration; 0: no limit */
 };
 _Static_assert(sizeof(struct xen_sched_poll) == 24, "sched_poll");

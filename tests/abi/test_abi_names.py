@@ -19,9 +19,8 @@ ENUMS = {
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, XenEnum | XenFlag) and value not in (XenEnum, XenFlag)
 }
-# Families that we have whole. "XEN_" is Errno's; what else begins so is elsewhere or not needed yet.
+# Families that we have whole. Errno has XEN_ before its names, but the family is XEN_E.
 PREFIXES = {enum.prefix for enum in ENUMS} - {"XEN_"} | {"XEN_E"}
-PREFIXES -= {"XEN_E"} if Errno not in ENUMS else set()
 # Not Xen's names: facts of the ABI that its headers say in another way.
 NOT_CONSTANTS = {"SRING_HEADER_SIZE"}
 

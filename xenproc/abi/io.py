@@ -71,7 +71,7 @@ class XenstoreFeature(XenFlag, prefix="XENSTORE_SERVER_FEATURE_"):
 
 
 class VchanNotify(XenFlag, prefix="VCHAN_NOTIFY_"):
-    """What an end of a vchan wants to be told of."""
+    """What an end of a vchan wants to be told of: that the other has written, or has read."""
 
     WRITE = 1
     READ = 2
