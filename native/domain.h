@@ -21,7 +21,9 @@
 struct xp_hv;
 struct xp_domain;
 struct xp_evtchn;                /* evtchn.h */
-struct xp_maptrack;              /* grant.h */
+struct xp_direct_end;            /* evtchn_direct.h */
+struct xp_grant_pins;            /* grant.h */
+struct xp_maptrack;              /* maptrack.h */
 struct xp_board_entry;           /* board.h */
 
 enum xp_domain_state {
@@ -79,12 +81,15 @@ struct xp_domain {
     /* evtchn.c */
     struct xp_evtchn **evtchn_buckets;   /* grown as ports are used */
     uint32_t nr_evtchns;         /* ports in use */
-    uint32_t nr_direct;
+    uint32_t nr_direct;          /* event pages it made whose channels live */
     uint16_t virq_to_port[24];
+    struct xp_direct_end *direct_held;   /* event pages of closed channels that its process has not let go of */
+    uint32_t nr_direct_held;
 
     /* grant.c */
     xp_mfn_t *grant_frames;      /* of its table */
     uint32_t nr_grant_frames;
+    struct xp_grant_pins **grant_pins;   /* uses of its entries, in chunks made at the first use */
     struct xp_maptrack *maptrack;
     uint32_t maptrack_size, maptrack_free, nr_maptrack;
 
