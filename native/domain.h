@@ -25,6 +25,7 @@ struct xp_direct_end;            /* evtchn_direct.h */
 struct xp_grant_pins;            /* grant.h */
 struct xp_maptrack;              /* maptrack.h */
 struct xp_board_entry;           /* board.h */
+struct xp_park;                  /* park.h */
 
 enum xp_domain_state {
     XP_DS_BUILDING = 0, XP_DS_RUNNING = 1, XP_DS_SHUTDOWN = 2, XP_DS_DYING = 3,
@@ -69,12 +70,15 @@ struct xp_domain {
     int upcall_fd;               /* eventfd written with each upcall if asked for, or -1 */
     int boot_sock;               /* our end of its boot socket: carries descriptors to it */
     int pidfd;
+    int32_t pid;                 /* as the hypervisor sees it */
+    int64_t created_ns;          /* system time */
+    bool ready;                  /* its guest has begun to run, locked down */
+    bool said_shutdown;          /* it asked for its end itself */
 
     xp_mfn_t call_mfn, shared_info_mfn, start_info_mfn;
     struct xp_call_page *calls;  /* in machine memory: volatile in the worst sense */
     void *shared_info;           /* struct xen_shared_info, in machine memory */
-    struct xp_sem_waiter unused_waiter;
-    xp_mfn_t *p2m;               /* what it was given at creation, in order */
+    uint32_t page_list;          /* its reservation, linked through the frame table; XP_FRAME_END ends it */
     uint64_t nr_pages;           /* its reservation now */
     uint64_t max_pages;
 
@@ -96,16 +100,16 @@ struct xp_domain {
     /* board.c, park.c */
     struct xp_board_entry *board;
     uint32_t nr_board;
-    struct xp_parked *parked;
+    struct xp_park *parked;      /* XP_CALL_SLOTS of them, made at the first wait */
+    uint32_t parked_mask;        /* slots whose call waits in the hypervisor */
 
     /* dispatch.c */
     struct xp_call_trace trace[XP_CALL_TRACE];
     uint64_t nr_calls, nr_doorbells, nr_upcalls;
-    struct xp_call pending[XP_CALL_SLOTS];  /* continued calls, by slot */
+    struct xp_call *pending;     /* XP_CALL_SLOTS of them, made at the first continued call */
     uint32_t pending_mask;
-    uint32_t parked_mask;
     bool hot;                    /* looked at without a doorbell */
-    struct xp_domain *hot_next;
+    uint8_t idle_rings;          /* doorbells in a row with nothing behind them */
 
     /* console.c */
     uint8_t *console;            /* ring of XP_CONSOLE_BYTES, made at the first write */
@@ -119,20 +123,36 @@ struct xp_domain {
 
 #define XP_CONSOLE_BYTES 16384u
 
+#define XP_HOT_MAX 2u            /* domains that the dispatcher looks at without being rung */
+
 struct xp_hv {
     pthread_mutex_t lock;
+    _Atomic uint32_t lock_wanted;  /* the policy thread waits for the lock: the dispatcher lets it in */
     struct xp_frames frames;
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;
     int epoll_fd;
     int control_fd;              /* eventfd: news for the policy thread */
     int kick_fd;                 /* eventfd: the policy thread wants the dispatcher's attention */
-    struct xp_domain *hot;
-    uint32_t *news;              /* bit per domid: something for the policy thread */
+    uint64_t news[XP_MAX_DOMAINS / 64];  /* bit per domid: something for the policy thread */
+    int64_t boot_ns;             /* CLOCK_MONOTONIC when system time was 0 */
+    int64_t boot_wall_ns;        /* CLOCK_REALTIME at the same moment */
+    uint64_t tsc_hz;
+
+    /* dispatch.c */
+    struct xp_domain *hot[XP_HOT_MAX];
+    uint32_t hot_clock;
+    uint32_t nr_continued;       /* domains with pending_mask != 0 */
+    _Atomic bool stop;
+    bool may_spin;
+    bool awake;                  /* the hot ones' pages say hv_awake */
+    uint32_t spin_ns, spin_backoff, spin_fails;
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
-    int64_t boot_ns;
-    bool stop;
-    bool no_spin;
+
+    /* park.c: a heap of the parked calls that have a deadline */
+    struct xp_park **heap;
+    uint32_t nr_heap, heap_size;
+    uint32_t nr_waiting;         /* calls that wait for the board or a name, in any domain */
 };
 
 /* A live domain (BUILDING, RUNNING or SHUTDOWN; not DYING) or NULL. */
@@ -146,6 +166,12 @@ void xp_domain_crash(struct xp_domain *d, const char *fmt, ...) __attribute__((f
 
 /* Wakes a domain after bits were set in its shared_info: posts its upcall semaphore, completes a parked block or poll. */
 void xp_domain_kick(struct xp_domain *d);
+
+/* Something about d is new for the policy thread (console, report, shutdown, crash). */
+void xp_hv_news_of(struct xp_domain *d);
+
+/* System time: ns since the hypervisor started. */
+int64_t xp_hv_system_time(const struct xp_hv *hv);
 
 /* An invariant of ours broke. */
 void xp_bug(const char *what, const char *file, int line) __attribute__((noreturn));

@@ -23,6 +23,7 @@ enum xp_frame_flags {
     XP_FF_PINNED = 1u << 2,
     XP_FF_VALIDATED = 1u << 3,
     XP_FF_DIRTY = 1u << 4,       /* free, but not scrubbed yet */
+    XP_FF_ZOMBIE = 1u << 5,      /* given up by its owner, still referred to by others */
 };
 
 #define XP_OWNER_NONE 0x7fffu    /* not a domid that a domain can have */
@@ -33,10 +34,11 @@ struct xp_frame {
     xp_domid_t owner;
     uint8_t type;
     uint8_t flags;
-    uint32_t next;               /* free and dirty lists: next mfn, or XP_FRAME_END */
+    uint32_t next;               /* its owner's list or the dirty list: next mfn, or XP_FRAME_END */
 };
 
 #define XP_FRAME_END UINT32_MAX
+#define XP_OWNERS 4096u          /* domids that can own frames */
 
 struct xp_frames {
     struct xp_frame *table;
@@ -46,6 +48,7 @@ struct xp_frames {
     uint64_t nr_dirty;
     uint64_t cursor;             /* where the search for a run goes on */
     uint32_t dirty_head;
+    uint32_t zombies[XP_OWNERS]; /* by owner: frames given up that others still refer to */
 };
 
 /* table: zeroed array of nr entries. Frame 0 is never handed out, as mfn 0 reads as "none" in too many places. */

@@ -6,7 +6,7 @@
  * tests) every operation succeeds and enforces nothing.
  *   1. A frame is given only after its reference is counted, and that reference is dropped only after
  *      xp_window_gone has said 0 or the process is dead (xp_window_dead).
- *   2. What the guest announces is never believed: gone is probed (UFFDIO_POISON refuses a present page).
+ *   2. What the guest announces is never believed: gone is probed (UFFDIO_POISON refuses a present page; pagemap).
  */
 #ifndef XP_WINDOW_H
 #define XP_WINDOW_H
@@ -17,11 +17,15 @@ struct xp_window {
     int uffd;                    /* of the guest's address space, or -1 */
     uint64_t base;               /* address of machine memory in the guest */
     uint64_t nr;                 /* frames */
+    int pagemap_fd;              /* /proc/PID/pagemap of the guest, opened before its lock-down, or -1 */
 };
 
 /* [guest side] Maps memory_fd at `want` (or anywhere) and registers it; *base is set, the uffd returned, or -errno.
  * Features the kernel lacks: -XEN_EOPNOTSUPP. */
 int xp_window_open(int memory_fd, uint64_t nr, uint64_t want, uint64_t *base);
+
+/* [guest side] The mapping alone, unwatched: cooperative mode. */
+int xp_window_map(int memory_fd, uint64_t nr, uint64_t want, uint64_t *base);
 
 /* Gives nr frames from first, writable or not. Frames given already are left as they are. */
 int xp_window_give(const struct xp_window *w, xp_mfn_t first, uint64_t nr, bool readonly);

@@ -1,0 +1,21 @@
+/* What xenproc adds to Xen's ABI: native/ours.h. */
+#define XP_HYPERVISOR_xenproc_op ...
+#define XP_REPORT_MAX ...
+#define XP_CALL_SLOTS ...
+
+enum xp_op { XP_OP_report, XP_OP_evtchn_direct, XP_OP_direct_fd, XP_OP_publish, XP_OP_lookup, XP_OP_resolve,
+             XP_OP_upcall_fd, ... };
+enum xp_report_kind { XP_REPORT_result_json, XP_REPORT_result_bytes, XP_REPORT_traceback, XP_REPORT_ready, ... };
+
+struct xp_op_direct { uint64_t mfn; uint32_t side; uint32_t pad; };
+
+struct xp_op_board {
+    char key[64];
+    uint8_t value[256];
+    uint32_t len;
+    uint16_t domid;
+    uint16_t pad;
+    int64_t timeout_ns;
+};
+
+struct xp_call_page { uint32_t crash_signo; int32_t crash_code; uint64_t crash_addr; uint64_t crash_rip; ...; };

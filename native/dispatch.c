@@ -1,0 +1,317 @@
+/*
+ * dispatch.c: see dispatch.h.
+ */
+#include "dispatch.h"
+
+#include "hypercall.h"
+#include "park.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_NS 30000u           /* a spin pays if the next call comes sooner than a sleep and a wake would take */
+#define SPIN_BACKOFF_MAX 4096u
+#define EVENTS_MAX 64
+#define KICK_ID UINT64_MAX
+
+/* ---- the lock ---- */
+
+void xp_hv_lock(struct xp_hv *hv)
+{
+    atomic_fetch_add_explicit(&hv->lock_wanted, 1, memory_order_seq_cst);
+    pthread_mutex_lock(&hv->lock);
+    atomic_fetch_sub_explicit(&hv->lock_wanted, 1, memory_order_seq_cst);
+}
+
+void xp_hv_unlock(struct xp_hv *hv)
+{
+    pthread_mutex_unlock(&hv->lock);
+}
+
+/* Between two turns: a mutex is not fair, so step aside until whoever waits has had it. */
+static void let_in(struct xp_hv *hv)
+{
+    if (atomic_load_explicit(&hv->lock_wanted, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_unlock(&hv->lock);
+    for (int i = 0; i < 100 && atomic_load_explicit(&hv->lock_wanted, memory_order_seq_cst) != 0; i++) {
+        const struct timespec step = {.tv_nsec = 10000};
+        nanosleep(&step, NULL);
+    }
+    pthread_mutex_lock(&hv->lock);
+}
+
+/* ---- calls ---- */
+
+void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result)
+{
+    struct xp_call_slot *s = &d->calls->slot[slot];
+    s->result = result;
+    /* Pairs with the caller's acquire of DONE. */
+    if (atomic_exchange_explicit(&s->state, XP_SLOT_DONE, memory_order_acq_rel) == XP_SLOT_SLEEPING)
+        (void)xp_futex_wake(&s->state, 1);
+}
+
+static void keep_for_later(struct xp_domain *d, const struct xp_call *call)
+{
+    if (d->pending == NULL)
+        d->pending = calloc(XP_CALL_SLOTS, sizeof *d->pending);
+    if (d->pending == NULL) {
+        xp_call_complete(d, call->slot, -XEN_ENOMEM);
+        return;
+    }
+    d->pending[call->slot] = *call;
+    d->hv->nr_continued += d->pending_mask == 0;
+    d->pending_mask |= 1u << call->slot;
+}
+
+static void perform(struct xp_domain *d, struct xp_call *call)
+{
+    int64_t result = xp_hypercall(d, call);
+    d->trace[d->nr_calls % XP_CALL_TRACE].result = result;
+    if (result == XP_CALL_AGAIN)
+        keep_for_later(d, call);
+    else if (result != XP_CALL_PARK)
+        xp_call_complete(d, call->slot, result);
+}
+
+static void take_slot(struct xp_domain *d, uint32_t slot)
+{
+    struct xp_call_slot *s = &d->calls->slot[slot];
+    struct xp_call call = {.nr = s->nr, .slot = slot};
+    for (int i = 0; i < 6; i++)
+        call.args[i] = s->args[i];
+    atomic_signal_fence(memory_order_acquire);      /* the compiler must not read them again */
+    d->nr_calls++;
+    d->hv->nr_calls++;
+    d->trace[d->nr_calls % XP_CALL_TRACE] = (struct xp_call_trace){.nr = call.nr, .arg0 = call.args[0], .result = 0};
+    perform(d, &call);
+}
+
+/* Everything a domain has submitted. True if there was anything. */
+static bool serve(struct xp_domain *d)
+{
+    struct xp_call_page *page = d->calls;
+    if (atomic_load_explicit(&page->submitted, memory_order_relaxed) == 0)
+        return false;
+    /* Pairs with the guest's release of a filled slot. */
+    uint32_t mask = atomic_exchange_explicit(&page->submitted, 0, memory_order_acq_rel) & ((1u << XP_CALL_SLOTS) - 1);
+    /* A slot that is still being worked on cannot be submitted again; whoever does so fools himself. */
+    mask &= ~(d->parked_mask | d->pending_mask);
+    for (; mask != 0 && d->state == XP_DS_RUNNING; mask &= mask - 1)
+        take_slot(d, (uint32_t)__builtin_ctz(mask));
+    return true;
+}
+
+/* One step of each domain's long calls. */
+static void continue_calls(struct xp_hv *hv)
+{
+    for (uint32_t i = 0; i < XP_MAX_DOMAINS && hv->nr_continued > 0; i++) {
+        struct xp_domain *d = hv->domains[i];
+        if (d == NULL || d->pending_mask == 0)
+            continue;
+        for (uint32_t left = d->pending_mask; left != 0; left &= left - 1) {
+            uint32_t slot = (uint32_t)__builtin_ctz(left);
+            struct xp_call call = d->pending[slot];
+            d->pending_mask &= ~(1u << slot);
+            hv->nr_continued -= d->pending_mask == 0;
+            if (d->state == XP_DS_RUNNING)
+                perform(d, &call);
+        }
+    }
+}
+
+/* ---- who is looked at without a doorbell ---- */
+
+static void heat(struct xp_domain *d)
+{
+    struct xp_hv *hv = d->hv;
+    if (d->hot)
+        return;
+    uint32_t at = hv->hot_clock++ % XP_HOT_MAX;
+    struct xp_domain *old = hv->hot[at];
+    if (old != NULL) {
+        old->hot = false;
+        atomic_store_explicit(&old->calls->hv_awake, 0, memory_order_seq_cst);
+        (void)serve(old);       /* it may have submitted without ringing just before */
+    }
+    hv->hot[at] = d;
+    d->hot = true;
+    hv->awake = false;          /* its page does not say so yet */
+}
+
+static void cool(struct xp_domain *d)
+{
+    for (uint32_t i = 0; i < XP_HOT_MAX; i++)
+        if (d->hv->hot[i] == d)
+            d->hv->hot[i] = NULL;
+    d->hot = false;
+}
+
+static bool serve_hot(struct xp_hv *hv)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < XP_HOT_MAX; i++)
+        if (hv->hot[i] != NULL && hv->hot[i]->state == XP_DS_RUNNING)
+            any |= serve(hv->hot[i]);
+    return any;
+}
+
+static void say_awake(struct xp_hv *hv, bool awake)
+{
+    uint32_t cpu = xp_cpu();
+    hv->awake = awake;
+    for (uint32_t i = 0; i < XP_HOT_MAX; i++) {
+        if (hv->hot[i] == NULL)
+            continue;
+        struct xp_call_page *page = hv->hot[i]->calls;
+        atomic_store_explicit(&page->hv_cpu, cpu, memory_order_relaxed);
+        atomic_store_explicit(&page->hv_awake, awake ? 1 : 0, memory_order_relaxed);
+    }
+    /* Pairs with the fence in the guest's submit (gcall.c). */
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+int xp_dispatch_add(struct xp_domain *d)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = d->domid};
+    return epoll_ctl(d->hv->epoll_fd, EPOLL_CTL_ADD, d->doorbell, &ev) == 0 ? 0 : -errno;
+}
+
+void xp_dispatch_remove(struct xp_domain *d)
+{
+    cool(d);
+    if (d->doorbell >= 0)
+        (void)epoll_ctl(d->hv->epoll_fd, EPOLL_CTL_DEL, d->doorbell, NULL);
+}
+
+/* ---- spinning and sleeping ---- */
+
+/* Would a spin only keep the caller from running? */
+static bool caller_shares_cpu(const struct xp_hv *hv)
+{
+    uint32_t cpu = xp_cpu();
+    for (uint32_t i = 0; i < XP_HOT_MAX; i++)
+        if (hv->hot[i] != NULL && atomic_load_explicit(&hv->hot[i]->calls->gst_cpu, memory_order_relaxed) == cpu)
+            return true;
+    return false;
+}
+
+static bool spin(struct xp_hv *hv)
+{
+    if (!hv->may_spin || hv->spin_ns == 0)
+        return false;
+    if (hv->spin_backoff > 0) {
+        hv->spin_backoff--;
+        return false;
+    }
+    if (caller_shares_cpu(hv))
+        return false;
+    hv->nr_spins++;
+    if (!hv->awake)
+        say_awake(hv, true);
+    int64_t end = xp_now_ns() + hv->spin_ns;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (serve_hot(hv)) {
+                hv->nr_spin_hits++;
+                hv->spin_fails = 0;
+                return true;
+            }
+            xp_relax();
+        }
+        if (atomic_load_explicit(&hv->lock_wanted, memory_order_relaxed) != 0)
+            return true;
+    } while (xp_now_ns() < end);
+    hv->spin_fails = hv->spin_fails < 12 ? hv->spin_fails + 1 : 12;
+    hv->spin_backoff = (1u << hv->spin_fails) < SPIN_BACKOFF_MAX ? 1u << hv->spin_fails : SPIN_BACKOFF_MAX;
+    return false;
+}
+
+static int timeout_for(int64_t deadline, int64_t now)
+{
+    if (deadline <= now)
+        return 0;
+    int64_t ms = (deadline - now + 999999) / 1000000;
+    return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void rung(struct xp_hv *hv, uint64_t domid)
+{
+    struct xp_domain *d = domid < XP_MAX_DOMAINS ? hv->domains[domid] : NULL;
+    if (d == NULL || d->state != XP_DS_RUNNING)
+        return;
+    d->nr_doorbells++;
+    if (serve(d))
+        heat(d);
+}
+
+static int collect(struct xp_hv *hv, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_MAX];
+    if (timeout_ms != 0)
+        pthread_mutex_unlock(&hv->lock);
+    int nr = epoll_wait(hv->epoll_fd, events, EVENTS_MAX, timeout_ms);
+    int error = errno;
+    if (timeout_ms != 0)
+        pthread_mutex_lock(&hv->lock);
+    if (nr < 0)
+        return error == EINTR ? 0 : -error;
+    for (int i = 0; i < nr; i++) {
+        uint64_t count;
+        if (events[i].data.u64 == KICK_ID)
+            (void)!read(hv->kick_fd, &count, sizeof count);
+        else
+            rung(hv, events[i].data.u64);
+    }
+    return nr;
+}
+
+static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
+{
+    if (hv->awake)
+        say_awake(hv, false);
+    if (serve_hot(hv))
+        return 0;
+    hv->nr_sleeps++;
+    int ret = collect(hv, deadline == XP_FOREVER ? -1 : timeout_for(deadline, xp_hv_system_time(hv)));
+    return ret < 0 ? ret : 0;
+}
+
+int xp_hv_run(struct xp_hv *hv)
+{
+    int ret = 0;
+    uint32_t turns = 0;
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = KICK_ID};
+    if (epoll_ctl(hv->epoll_fd, EPOLL_CTL_ADD, hv->kick_fd, &ev) != 0)
+        return -errno;
+    hv->spin_ns = SPIN_NS;
+    pthread_mutex_lock(&hv->lock);
+    while (ret >= 0 && !atomic_load_explicit(&hv->stop, memory_order_acquire)) {
+        let_in(hv);
+        bool any = serve_hot(hv);
+        continue_calls(hv);
+        int64_t deadline = hv->nr_heap > 0 ? xp_park_expire(hv, xp_hv_system_time(hv)) : XP_FOREVER;
+        if (any || hv->nr_continued > 0) {
+            /* The cold ones must not wait for the hot ones to pause. */
+            if (++turns % 32 == 0 || hv->nr_continued > 0)
+                ret = collect(hv, 0);
+            continue;
+        }
+        if (!spin(hv))
+            ret = sleep_until_rung(hv, deadline);
+    }
+    pthread_mutex_unlock(&hv->lock);
+    return ret < 0 ? ret : 0;
+}
+
+void xp_hv_stop(struct xp_hv *hv)
+{
+    const uint64_t one = 1;
+    atomic_store_explicit(&hv->stop, true, memory_order_release);
+    (void)!write(hv->kick_fd, &one, sizeof one);
+}

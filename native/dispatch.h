@@ -1,0 +1,29 @@
+/*
+ * dispatch.h: the hypervisor's thread that answers hypercalls: epoll over doorbells, no GIL, no guest can hold it up.
+ *
+ *   1. A slot's number and arguments are copied once, then used; the page may change under us at any time.
+ *   2. No domain gets more than its sixteen slots a turn, long calls are done in steps with others in between.
+ *   3. Asleep, it is woken by a doorbell only; hv_awake tells a domain that it need not ring. The domain sets `submitted`,
+ *      fence, reads hv_awake; we clear hv_awake, fence, read `submitted`: one sees the other.
+ */
+#ifndef XP_DISPATCH_H
+#define XP_DISPATCH_H
+
+#include "domain.h"
+
+/* Runs until xp_hv_stop. 0, or -errno of epoll. */
+int xp_hv_run(struct xp_hv *hv);
+void xp_hv_stop(struct xp_hv *hv);
+
+/* Answers the caller that waits on a slot. */
+void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result);
+
+/* Adds the domain's doorbell to what wakes us; takes it away again. */
+int xp_dispatch_add(struct xp_domain *d);
+void xp_dispatch_remove(struct xp_domain *d);
+
+/* For the policy thread: the lock, let in by the dispatcher. */
+void xp_hv_lock(struct xp_hv *hv);
+void xp_hv_unlock(struct xp_hv *hv);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * guest.h: small things that a domain's own code does in its own pages: taking upcalls, reading time, the flag protocol of its
+ * grant entries, leaving a page, the record of its crash.
+ *
+ * Nothing here is trusted by anybody: it runs in the guest. Sources: public/xen.h, public/grant_table.h.
+ */
+#ifndef XP_GUEST_H
+#define XP_GUEST_H
+
+#include "abi.h"
+#include "ours.h"
+
+/* Clears the port's pending bit; 1 if it was set. */
+int xp_upcall_take(struct xen_shared_info *si, uint32_t port);
+
+/* Clears upcall_pending and the selector before the ports are scanned; 1 if there was an upcall. */
+int xp_upcall_begin(struct xen_shared_info *si);
+
+/* System time in ns by vcpu 0's time info; never torn. */
+uint64_t xp_system_time(const struct xen_shared_info *si);
+
+/* Makes an entry valid: domid and frame first, flags last. */
+void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32_t frame, uint16_t flags);
+
+/* Ends access unless it is being used: 0, or -XEN_EBUSY. */
+int xp_grant_entry_end(struct xen_grant_entry_v1 *entry);
+
+/* Drops this process's mapping of a window page, so that the hypervisor can let go of the frame. */
+int xp_page_leave(uint64_t address);
+
+/* From now on a fatal signal leaves its number and address in the call page before it kills. 0 or -errno. */
+int xp_crash_record(struct xp_call_page *page);
+
+/* A fault point hit from Python; nothing in the shipped build. */
+void xp_fault(const char *name);
+
+#endif

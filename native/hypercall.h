@@ -1,0 +1,24 @@
+/*
+ * hypercall.h: the table of hypercalls and the multicall; each handler lies in the file of its noun.
+ *
+ * A handler gets the caller and a call whose arguments were copied out of its page. It returns the result for the
+ * caller (0 or more, or -XEN_Exxx), or XP_CALL_AGAIN or XP_CALL_PARK (domain.h). Unknown numbers: -XEN_ENOSYS.
+ */
+#ifndef XP_HYPERCALL_H
+#define XP_HYPERCALL_H
+
+#include "domain.h"
+
+/* No slot: the call is part of a multicall and cannot wait in the hypervisor. */
+#define XP_NO_SLOT UINT32_MAX
+
+int64_t xp_hypercall(struct xp_domain *d, struct xp_call *call);
+
+int64_t xp_do_xen_version(struct xp_domain *d, struct xp_call *call);   /* version.c */
+int64_t xp_do_console_io(struct xp_domain *d, struct xp_call *call);    /* console.c */
+int64_t xp_do_sched_op(struct xp_domain *d, struct xp_call *call);      /* sched.c */
+int64_t xp_do_vcpu_op(struct xp_domain *d, struct xp_call *call);       /* vcpu.c */
+int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call);     /* memory.c */
+int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call);    /* xenproc_op.c */
+
+#endif

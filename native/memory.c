@@ -1,0 +1,31 @@
+/*
+ * memory.c: HYPERVISOR_memory_op: the questions about reservations. Source: public/memory.h.
+ */
+#include "abi.h"
+#include "guestmem.h"
+#include "hypercall.h"
+
+/* Only a domain's own figures: the rest is Domain0's to know. */
+static int64_t reservation(struct xp_domain *d, uint64_t va, bool maximum)
+{
+    uint16_t domid;
+    int ret = xp_copy_from_guest(d, &domid, va, sizeof domid);
+    if (ret != 0)
+        return ret;
+    const struct xp_domain *of = xp_domain_by_arg(d, domid);
+    if (of == NULL)
+        return -XEN_ESRCH;
+    if (of != d)
+        return -XEN_EPERM;
+    return (int64_t)(maximum ? d->max_pages : d->nr_pages);
+}
+
+int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call)
+{
+    switch (call->args[0]) {
+    case XENMEM_maximum_ram_page: return (int64_t)(d->hv->frames.nr - 1);
+    case XENMEM_current_reservation: return reservation(d, call->args[1], false);
+    case XENMEM_maximum_reservation: return reservation(d, call->args[1], true);
+    default: return -XEN_ENOSYS;
+    }
+}

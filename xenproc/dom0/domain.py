@@ -1,0 +1,146 @@
+"""A handle on a domain, as Domain0's program holds it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xenproc.dom0.client import DEFAULT_TIMEOUT, Client
+from xenproc.errors import DomainCrashed, Timeout
+
+
+@dataclass(frozen=True)
+class CrashReport:
+    """How a domain crashed. What only the domain itself says (address, traceback) is its claim."""
+
+    detail: str
+    signal: str | None = None
+    fault_address: str | None = None
+    rip: str | None = None
+    traceback: str | None = None
+    last_hypercalls: list[dict[str, int]] = field(default_factory=list)
+    console: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.detail]
+        if self.fault_address:
+            lines.append(f"at address {self.fault_address}, instruction {self.rip}")
+        if self.traceback:
+            lines.append(self.traceback.rstrip())
+        if self.last_hypercalls:
+            calls = ", ".join(f"{call['nr']}({call['arg0']:#x}) = {call['result']}" for call in self.last_hypercalls[:5])
+            lines.append(f"last hypercalls, newest first: {calls}")
+        if self.console:
+            lines.append("console: " + self.console.rstrip().replace("\n", "\n         "))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a domain ended."""
+
+    reason: str
+    result: Any = None
+    crash: CrashReport | None = None
+    console: str = ""
+
+    @property
+    def crashed(self) -> bool:
+        """Did it crash?"""
+        return self.crash is not None
+
+
+def exit_of(record: dict[str, Any]) -> Exit:
+    """Return an Exit from the hypervisor's record."""
+    crash = None
+    if "crash" in record:
+        names = CrashReport.__dataclass_fields__
+        known = {key: value for key, value in record["crash"].items() if key in names}
+        crash = CrashReport(**known, console=record["console"])
+    result = bytes.fromhex(record["result_bytes"]) if "result_bytes" in record else record.get("result")
+    return Exit(record["reason"], result, crash, record["console"])
+
+
+class Console:
+    """A domain's console output."""
+
+    def __init__(self, domain: "Domain") -> None:
+        self._domain = domain
+        self._pos = 0
+
+    def read(self) -> str:
+        """Return what was printed since the last read (at most the last 16 KiB are kept)."""
+        data = self._fetch()
+        return data.decode("utf-8", "replace")
+
+    def _fetch(self) -> bytes:
+        if self._domain._exit is not None:
+            data = self._domain._exit.console.encode()
+            start, self._pos = min(self._pos, len(data)), len(data)
+            return data[start:]
+        reply = self._domain._client.call("console", domid=self._domain.domid, pos=self._pos)
+        self._pos = reply["pos"]
+        return reply["text"].encode("latin-1")
+
+
+class Domain:
+    """A domain. Made by Hypervisor.create."""
+
+    def __init__(self, client: Client, domid: int, name: str, pid: int, enforced: dict[str, Any]) -> None:
+        self._client = client
+        self._exit: Exit | None = None
+        self.domid = domid
+        self.name = name
+        self.pid = pid
+        self.enforced = enforced
+        self.console = Console(self)
+
+    def __repr__(self) -> str:
+        return f"<Domain {self.domid} {self.name!r} {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """"running", "paused", "shutdown", "dying" or "dead"."""
+        if self._exit is not None:
+            return "dead"
+        return self._client.call("state", domid=self.domid)
+
+    def join(self, timeout: float | None = DEFAULT_TIMEOUT) -> Exit:
+        """Wait for its end and return how it ended, crash or not.
+
+        Raises Timeout if it still runs after `timeout` seconds (None: no limit).
+        """
+        if self._exit is None:
+            # The hypervisor keeps the time; the margin is for its answer.
+            margin = None if timeout is None else timeout + DEFAULT_TIMEOUT
+            record = self._client.call("wait", timeout=margin, domid=self.domid, limit=timeout)
+            if record is None:
+                raise Timeout(f"domain {self.domid} ({self.name!r}) still runs after {timeout} s")
+            self._exit = exit_of(record)
+        return self._exit
+
+    def wait(self, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
+        """Wait for its end and return what its guest returned.
+
+        Raises DomainCrashed with the crash report, Timeout as join.
+        """
+        end = self.join(timeout)
+        if end.crash is not None:
+            raise DomainCrashed(f"domain {self.domid} ({self.name!r}) crashed: {end.crash}", vars(end.crash))
+        return end.result
+
+    def pause(self) -> None:
+        """Stop its process until unpause."""
+        self._client.call("pause", domid=self.domid, stop=True)
+
+    def unpause(self) -> None:
+        """Let it run again."""
+        self._client.call("pause", domid=self.domid, stop=False)
+
+    def shutdown(self, reason: str = "poweroff") -> None:
+        """Ask it to end by itself; the guest sees it with g.shutdown_request()."""
+        self._client.call("shutdown", domid=self.domid, reason=reason)
+
+    def destroy(self, timeout: float | None = DEFAULT_TIMEOUT) -> Exit:
+        """End it at once, and wait until everything it had is given back. A domain that has ended already is fine."""
+        if self._exit is None and self.state != "dead":
+            self._client.call("destroy", domid=self.domid)
+        return self.join(timeout)

@@ -1,0 +1,183 @@
+"""Domain0: starts a hypervisor and builds domains through its control interface.
+
+    with xenproc.Hypervisor(memory="256M") as hv:
+        dom = hv.create(guest, name="hello", memory="8M")
+        print(dom.wait())
+
+The hypervisor is a process of its own and ends with this one, however this one ends.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import dill
+
+from xenproc import wire
+from xenproc.dom0.client import DEFAULT_TIMEOUT, Client, result_of
+from xenproc.dom0.domain import Domain
+from xenproc.errors import ConfigError, EnvironmentLacks
+from xenproc.units import pages
+
+START_TIMEOUT = 30.0
+MAX_PAYLOAD = 1 << 30
+ISOLATION = ("auto", "enforced", "cooperative")
+
+
+class Hypervisor:
+    """A hypervisor's process and the right to build domains on it."""
+
+    def __init__(
+        self,
+        memory: int | str = "256M",
+        *,
+        isolation: str = "auto",
+        spin: bool = True,
+        preload: list[str] | tuple[str, ...] = (),
+    ) -> None:
+        """Start one.
+
+        memory: machine memory, bytes or "256M", backed at once. isolation: "enforced" fails where the kernel cannot
+        enforce it, "cooperative" does without, "auto" takes what there is (see info()). spin: may the dispatcher spin
+        briefly before it sleeps. preload: modules that guests find imported already.
+
+        Raises ConfigError (a bad argument) or EnvironmentLacks (no room, no namespaces, ...), before anything is touched.
+        """
+        nr_frames = pages(memory, "memory")
+        if isolation not in ISOLATION:
+            raise ConfigError(f"isolation: expected one of {', '.join(ISOLATION)}, got {isolation!r}")
+        self._names = itertools.count(1)
+        self._client, self._process = _start({
+            "nr_frames": nr_frames,
+            "isolation": isolation,
+            "may_spin": spin and (os.cpu_count() or 1) > 1,
+            "preload": list(preload),
+            "sys_path": [os.path.abspath(path) for path in sys.path if os.path.exists(path or ".")],
+        })
+        self.pid = self._process.pid
+
+    # ---- domains ----
+
+    def create(
+        self,
+        guest: Callable[..., Any],
+        *args: Any,
+        name: str | None = None,
+        memory: int | str = "4M",
+        maxmem: int | str | None = None,
+        private_memory: int | str = "1G",
+        limits: dict[str, int] | None = None,
+        cmdline: str = "",
+        timeout: float | None = 2 * DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> Domain:
+        """Build a domain and run `guest(g, *args, **kwargs)` in it; returns once it is locked down and runs.
+
+        guest: any callable, lambdas and closures too. name: default "domainN". memory: its reservation of machine memory;
+        maxmem: what it may grow to. private_memory: what its process may allocate besides (an address-space limit).
+        limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board.
+
+        Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
+        """
+        nr_pages = pages(memory, "memory")
+        plan = {
+            "name": name if name is not None else f"domain{next(self._names)}",
+            "nr_pages": nr_pages,
+            "max_pages": nr_pages if maxmem is None else pages(maxmem, "maxmem"),
+            "private_memory": pages(private_memory, "private_memory") * 4096,
+            "limits": limits or {},
+            "cmdline": cmdline,
+        }
+        payload = _payload(guest, args, kwargs)
+        try:
+            made = self._client.call("create", [payload], timeout, plan=plan)
+        finally:
+            os.close(payload)
+        return Domain(self._client, made["domid"], plan["name"], made["pid"], made["enforced"])
+
+    def domains(self) -> list[dict[str, Any]]:
+        """Return a dict for each domain with the columns of `xenproc list`, Domain0 first."""
+        return self._client.call("list_domains")
+
+    def info(self) -> dict[str, Any]:
+        """Return machine memory, isolation and counters."""
+        return self._client.call("info")
+
+    # ---- its end ----
+
+    def close(self, timeout: float = 2 * DEFAULT_TIMEOUT) -> None:
+        """Destroy every domain and end the hypervisor. Twice is harmless."""
+        self._client.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> "Hypervisor":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._client.close()
+
+
+def _start(config: dict[str, Any]) -> tuple[Client, subprocess.Popen]:
+    """Start the hypervisor's process and hand it its configuration."""
+    ours, theirs = wire.pair()
+    me = os.pidfd_open(os.getpid())
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(config["sys_path"])}
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xenproc.hv", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env, start_new_session=True,
+        )
+        theirs.close()
+        wire.send(ours, config, [me])
+    finally:
+        os.close(me)
+    ours.settimeout(START_TIMEOUT)
+    try:
+        reply, _ = wire.receive(ours)
+        result_of(reply)
+    except TimeoutError:
+        process.kill()
+        process.wait()
+        raise EnvironmentLacks(f"the hypervisor's process did not start within {START_TIMEOUT} s") from None
+    except (EOFError, ConnectionError):
+        raise EnvironmentLacks(f"the hypervisor's process ended at its start with status {process.wait()}") from None
+    except BaseException:
+        process.wait()
+        raise
+    return Client(ours), process
+
+
+def _payload(guest: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return a sealed descriptor of the pickled callable: opaque to everybody but the guest itself."""
+    if not callable(guest):
+        raise ConfigError(f"guest: expected a callable, got {type(guest).__name__}")
+    try:
+        data = dill.dumps((guest, args, kwargs), recurse=True)
+    except Exception as error:
+        raise ConfigError(f"guest: {guest!r} or its arguments cannot be sent to a domain: {error}") from None
+    if len(data) > MAX_PAYLOAD:
+        raise ConfigError(f"guest: {len(data)} bytes when pickled; at most {MAX_PAYLOAD}")
+    fd = os.memfd_create("xenproc-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    _write_all(fd, data)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return fd
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]

@@ -1,0 +1,203 @@
+"""Grant tables from a domain's side: granting frames to others, mapping and copying theirs.
+
+Version 1 entries; the flag protocol is Xen's (native/grantref.c): access is ended only when nobody uses the entry. A mapped page
+appears in the window at its machine address; it is left (page gone from this process) before it is unmapped, as the
+hypervisor checks.
+"""
+
+import threading
+from types import TracebackType
+
+from xenproc.abi import GnttabOp, GrantFlag, GrantMap, GrantStatus, Hypercall
+from xenproc.errors import ConfigError, HypercallError, XenprocError
+from xenproc.guest.hypercall import Hypercalls
+from xenproc.guest.memory import Pages
+from xenproc.native import check, ffi, lib
+from xenproc.units import PAGE_SHIFT, PAGE_SIZE
+
+_RESERVED = 8           # entries 0 to 7: Xen's own uses (console, xenstore)
+_PER_FRAME = 512
+
+
+class GrantError(XenprocError):
+    """The hypervisor refused a grant operation: `status` is GNTST_*."""
+
+    def __init__(self, status: int, what: str) -> None:
+        try:
+            name = GrantStatus(status).name
+        except ValueError:
+            name = str(status)
+        super().__init__(f"{what}: {name}")
+        self.status = status
+
+
+class Mapping:
+    """Pages of another domain, mapped here: consecutive if they are so in machine memory, else by address."""
+
+    def __init__(self, grants: "Grants", domid: int, refs: list[int], handles: list[int], addresses: list[int]) -> None:
+        self.grants = grants
+        self.domid = domid
+        self.refs = refs
+        self.handles = handles
+        self.addresses = addresses
+
+    @property
+    def contiguous(self) -> bool:
+        """Do the pages lie one behind the other in the window?"""
+        first = self.addresses[0]
+        return all(address == first + i * PAGE_SIZE for i, address in enumerate(self.addresses))
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes themselves, without a copy. Raises ValueError if the pages are not consecutive."""
+        if not self.contiguous:
+            raise ValueError("the pages are not consecutive in machine memory; use page_view")
+        return memoryview(ffi.buffer(ffi.cast("char *", self.addresses[0]), len(self.addresses) * PAGE_SIZE))
+
+    def page_view(self, index: int) -> memoryview:
+        """One page's bytes, without a copy."""
+        return memoryview(ffi.buffer(ffi.cast("char *", self.addresses[index]), PAGE_SIZE))
+
+    def unmap(self) -> None:
+        """Unmap; the views must not be used any more. Twice is harmless."""
+        if self.handles:
+            self.grants.unmap(self)
+            self.handles = []
+
+    def __enter__(self) -> "Mapping":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.unmap()
+
+
+class Grants:
+    """This domain's grant table and its mappings of others' frames."""
+
+    def __init__(self, hypercalls: Hypercalls, window_base: int) -> None:
+        self.calls = hypercalls
+        self.window_base = window_base
+        self._lock = threading.Lock()
+        self._frames: list[int] = []        # addresses of the table's frames
+        self._free: list[int] = []
+        self._mapped: dict[int, int] = {}   # address -> handles of this domain on it
+
+    # ---- granting ----
+
+    def grant(self, domid: int, pages: Pages | int, readonly: bool = False) -> list[int]:
+        """Grant every frame of `pages` (or one frame number) to `domid`; return the references.
+
+        Raises HypercallError or GrantError when the table cannot grow (its limit is max_grant_frames).
+        """
+        mfns = [pages] if isinstance(pages, int) else pages.mfns
+        refs = [self._take_ref() for _ in mfns]
+        flags = GrantFlag.permit_access | (GrantFlag.readonly if readonly else 0)
+        for ref, mfn in zip(refs, mfns, strict=True):
+            lib.xp_grant_entry_set(self._entry(ref), domid, mfn, flags)
+        return refs
+
+    def end(self, refs: list[int]) -> list[int]:
+        """End access; return those references that are still in use by the other side (try again later)."""
+        busy = []
+        for ref in refs:
+            if lib.xp_grant_entry_end(self._entry(ref)) == 0:
+                with self._lock:
+                    self._free.append(ref)
+            else:
+                busy.append(ref)
+        return busy
+
+    def in_use(self, ref: int) -> bool:
+        """Does the other side map or copy it right now?"""
+        return bool(self._entry(ref).flags & (GrantFlag.reading | GrantFlag.writing))
+
+    def _entry(self, ref: int):  # noqa: ANN202
+        table = ffi.cast("struct xen_grant_entry_v1 *", self._frames[ref // _PER_FRAME])
+        return ffi.addressof(table, ref % _PER_FRAME)
+
+    def _take_ref(self) -> int:
+        with self._lock:
+            if not self._free:
+                self._grow()
+            return self._free.pop()
+
+    def _grow(self) -> None:
+        nr = len(self._frames) + 1
+        with self.calls.struct("struct xen_gnttab_setup_table", dom=0x7FF0, nr_frames=nr) as (address, op):
+            where = address + 64
+            op.frame_list = where
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.setup_table, address, 1, op="setup_table")
+            if op.status != 0:
+                raise GrantError(op.status, f"growing the grant table to {nr} frames (limit: max_grant_frames)")
+            mfn = ffi.cast("uint64_t *", where)[nr - 1]
+        self._frames.append(self.window_base + (mfn << PAGE_SHIFT))
+        first = (nr - 1) * _PER_FRAME
+        self._free.extend(range(first + _PER_FRAME - 1, max(first, _RESERVED) - 1, -1))
+
+    # ---- using others' ----
+
+    def map(self, domid: int, refs: list[int], readonly: bool = False) -> Mapping:
+        """Map references of `domid`, all or none. Raises GrantError with the first refusal."""
+        handles: list[int] = []
+        addresses: list[int] = []
+        try:
+            for ref in refs:
+                handle, address = self._map_one(domid, ref, readonly)
+                handles.append(handle)
+                addresses.append(address)
+        except XenprocError:
+            if handles:
+                self.unmap(Mapping(self, domid, refs[: len(handles)], handles, addresses))
+            raise
+        return Mapping(self, domid, list(refs), handles, addresses)
+
+    def _map_one(self, domid: int, ref: int, readonly: bool) -> tuple[int, int]:
+        flags = GrantMap.host_map | (GrantMap.readonly if readonly else 0)
+        with self.calls.struct("struct xen_gnttab_map_grant_ref", dom=domid, ref=ref, flags=flags) as (address, op):
+            lib.xp_fault("grant.map.before")
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.map_grant_ref, address, 1, op="map_grant_ref")
+            if op.status != 0:
+                raise GrantError(op.status, f"map_grant_ref of reference {ref} of domain {domid}")
+            where = self.window_base + op.dev_bus_addr
+            handle = op.handle
+        with self._lock:
+            self._mapped[where] = self._mapped.get(where, 0) + 1
+        lib.xp_fault("grant.map.mapped")
+        return handle, where
+
+    def unmap(self, mapping: Mapping) -> None:
+        """Unmap (called by Mapping.unmap). Raises GrantError."""
+        for handle, where in zip(mapping.handles, mapping.addresses, strict=True):
+            with self._lock:
+                left = self._mapped[where] = self._mapped[where] - 1
+                if left == 0:
+                    del self._mapped[where]
+            if left == 0:
+                lib.xp_page_leave(where)
+            lib.xp_fault("grant.unmap.left")
+            with self.calls.struct("struct xen_gnttab_unmap_grant_ref", host_addr=where, handle=handle) as (address, op):
+                self.calls.call(Hypercall.grant_table_op, GnttabOp.unmap_grant_ref, address, 1, op="unmap_grant_ref")
+                if op.status != 0:
+                    raise GrantError(op.status, f"unmap_grant_ref of handle {handle}")
+            lib.xp_fault("grant.unmap.done")
+
+    def copy(self, source: tuple[int, int, int], dest: tuple[int, int, int], length: int,
+             source_is_ref: bool = False, dest_is_ref: bool = False) -> None:
+        """Copy within a page through the hypervisor: (domid, frame or reference, offset) each. Raises GrantError."""
+        flags = (GrantCopyFlag.source if source_is_ref else 0) | (GrantCopyFlag.dest if dest_is_ref else 0)
+        with self.calls.struct("struct xen_gnttab_copy", len=length, flags=flags) as (address, op):
+            for end, (domid, frame, offset) in ((op.source, source), (op.dest, dest)):
+                end.domid, end.offset, end.u.gmfn = domid, offset, frame
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.copy, address, 1, op="gnttab_copy")
+            if op.status != 0:
+                raise GrantError(op.status, "gnttab_copy")
+
+
+class GrantCopyFlag:
+    """GNTCOPY_*: what the two ends are."""
+
+    source = 1
+    dest = 2
+
+
+__all__ = ["ConfigError", "GrantError", "Grants", "HypercallError", "Mapping", "check"]

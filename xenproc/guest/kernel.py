@@ -1,0 +1,94 @@
+"""What a guest's callable gets as its first argument: the domain it is.
+
+    def guest(g):
+        g.console.print(f"hello from domain {g.domid}")
+
+Everything hangs off `Guest`: console, memory, hypercalls, events, grants, the board, rings and channels to other domains.
+"""
+
+import os
+import socket
+from typing import Any
+
+from xenproc.abi import Hypercall, SchedOp, ShutdownReason
+from xenproc.errors import HypercallError, Timeout
+from xenproc.guest.board import Board
+from xenproc.guest.console import Console
+from xenproc.guest.evtchn import Events
+from xenproc.guest.gnttab import Grants
+from xenproc.guest.hypercall import ArgPool, Hypercalls
+from xenproc.guest.memory import Memory
+from xenproc.native import check, ffi, lib
+from xenproc.units import PAGE_SHIFT
+
+ARG_PAGES = 2
+
+
+class Guest:
+    """A domain, seen from inside."""
+
+    def __init__(self, plan: dict[str, Any], window_base: int, doorbell: int, boot: socket.socket) -> None:
+        self.domid: int = plan["domid"]
+        self.name: str = plan["name"]
+        self.window_base = window_base
+        self._boot = boot
+
+        def at(mfn: int) -> int:
+            return window_base + (mfn << PAGE_SHIFT)
+
+        page = ffi.cast("struct xp_call_page *", at(plan["call_mfn"]))
+        check(lib.xp_crash_record(page), "crash record")
+        self.start_info = ffi.cast("struct xen_start_info *", at(plan["start_info_mfn"]))
+        p2m = ffi.cast("uint64_t *", self.start_info.mfn_list)
+        used = self.start_info.first_p2m_pfn + self.start_info.nr_p2m_frames
+        mfns = ffi.unpack(p2m, self.start_info.nr_pages)
+        self.memory = Memory(window_base, mfns[used:])
+        args = self.memory.alloc(ARG_PAGES)
+        self.hypercalls = Hypercalls(at(plan["call_mfn"]), doorbell, ArgPool(args.address, args.nr), self.domid)
+        self.console = Console(self.hypercalls)
+        shared_info = self.start_info.shared_info + window_base
+        self.events = Events(self.hypercalls, shared_info, window_base, boot)
+        self.grants = Grants(self.hypercalls, window_base)
+        self.board = Board(self.hypercalls)
+
+    def __repr__(self) -> str:
+        return f"<domain {self.domid} {self.name!r}>"
+
+    def hypercall(self, nr: int, *args: int) -> int:
+        """Make a hypercall by number and return its result (negative: Xen's error)."""
+        return self.hypercalls.raw(nr, *args)
+
+    def report(self, kind: int, data: bytes) -> None:
+        """Tell Domain0: the result, a traceback, or that the guest has begun to run."""
+        if not data:
+            self.hypercalls.xenproc_op(lib.XP_OP_report, kind, 0, 0)
+            return
+        with self.memory.alloc((len(data) + 4095) >> PAGE_SHIFT) as pages:
+            pages.view[: len(data)] = data
+            self.hypercalls.xenproc_op(lib.XP_OP_report, kind, pages.address, len(data))
+
+    def shutdown(self, reason: ShutdownReason = ShutdownReason.poweroff) -> None:
+        """End this domain (SCHEDOP_shutdown). Does not return."""
+        self.console.flush()
+        with self.hypercalls.struct("struct xen_sched_shutdown", reason=int(reason)) as (address, _):
+            self.hypercalls.raw(Hypercall.sched_op, SchedOp.shutdown, address, timeout_ns=60_000_000_000)
+        os._exit(0)
+
+    def yield_(self) -> None:
+        """Give up the CPU for now (SCHEDOP_yield)."""
+        os.sched_yield()
+        self.hypercalls.call(Hypercall.sched_op, SchedOp.yield_, op="sched_yield")
+
+    def shutdown_request(self, timeout: float | None = 0) -> str | None:
+        """Return what Domain0 asked for ("poweroff", "reboot", ...), waiting up to `timeout` seconds, or None."""
+        try:
+            return self.board.lookup(0, "control/shutdown", timeout).decode()
+        except Timeout:
+            return None
+        except HypercallError as error:
+            if error.errno == 2:
+                return None
+            raise
+
+
+__all__ = ["Guest"]

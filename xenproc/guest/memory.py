@@ -1,0 +1,106 @@
+"""A domain's memory: its frames, found through the P2M, handed out in runs of consecutive machine frames.
+
+`Pages` is what everything else is built on: an address in the window, the machine frames behind it, and memoryviews without a
+copy. Invariant: a frame is in at most one Pages at a time.
+"""
+
+import threading
+from types import TracebackType
+from typing import Any
+
+from xenproc.errors import ConfigError, XenprocError
+from xenproc.native import ffi
+from xenproc.units import PAGE_SHIFT, PAGE_SIZE
+
+
+class OutOfMemory(XenprocError, MemoryError):
+    """The domain's reservation has no run of frames of that length left."""
+
+
+class Pages:
+    """Consecutive frames of this domain's own memory."""
+
+    def __init__(self, memory: "Memory", mfn: int, nr: int) -> None:
+        self.memory = memory
+        self.mfn = mfn
+        self.nr = nr
+        self.address = memory.address_of(mfn)
+
+    @property
+    def mfns(self) -> list[int]:
+        """The machine frame numbers, in order."""
+        return list(range(self.mfn, self.mfn + self.nr))
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes themselves, writable, not a copy. Do not use it after free()."""
+        return memoryview(ffi.buffer(ffi.cast("char *", self.address), self.nr * PAGE_SIZE))
+
+    def array(self, dtype: Any = "u1") -> Any:
+        """Return a NumPy array over the pages, without copying. Needs numpy."""
+        import numpy
+
+        return numpy.frombuffer(self.view, dtype=dtype)
+
+    def free(self) -> None:
+        """Give the frames back to the domain's allocator. Twice is harmless."""
+        if self.nr:
+            self.memory.release(self.mfn, self.nr)
+            self.nr = 0
+
+    def __enter__(self) -> "Pages":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.free()
+
+
+class Memory:
+    """The allocator of a domain's frames: first fit over runs of consecutive machine frames."""
+
+    def __init__(self, window_base: int, mfns: list[int]) -> None:
+        self.window_base = window_base
+        self._lock = threading.Lock()
+        self._runs = _runs(sorted(mfns))
+        self.nr_free = len(mfns)
+
+    def address_of(self, mfn: int) -> int:
+        """Return the address of a machine frame in this domain's window."""
+        return self.window_base + (mfn << PAGE_SHIFT)
+
+    def alloc(self, nr: int = 1) -> Pages:
+        """Return `nr` consecutive frames, not cleared. Raises OutOfMemory, ConfigError if nr < 1."""
+        if nr < 1:
+            raise ConfigError(f"pages: expected 1 or more, got {nr}")
+        with self._lock:
+            for i, (first, length) in enumerate(self._runs):
+                if length >= nr:
+                    if length == nr:
+                        del self._runs[i]
+                    else:
+                        self._runs[i] = (first + nr, length - nr)
+                    self.nr_free -= nr
+                    return Pages(self, first, nr)
+            free = self.nr_free
+        raise OutOfMemory(f"{nr} consecutive frames asked for, {free} are free in all: give the domain more memory")
+
+    def release(self, mfn: int, nr: int) -> None:
+        """Take frames back (called by Pages.free)."""
+        with self._lock:
+            self._runs = _merge([*self._runs, (mfn, nr)])
+            self.nr_free += nr
+
+
+def _runs(mfns: list[int]) -> list[tuple[int, int]]:
+    return _merge([(mfn, 1) for mfn in mfns])
+
+
+def _merge(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same frames in as few runs as there are, in order."""
+    merged: list[tuple[int, int]] = []
+    for first, length in sorted(runs):
+        if merged and merged[-1][0] + merged[-1][1] == first:
+            merged[-1] = (merged[-1][0], merged[-1][1] + length)
+        else:
+            merged.append((first, length))
+    return merged

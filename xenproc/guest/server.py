@@ -1,0 +1,64 @@
+"""The warm server: `python -m xenproc.guest.server FD`: forks a domain's process when the hypervisor asks. Lives in the pen.
+
+It has one descriptor of ours, a private socket to the hypervisor: no machine memory, no other domain's socket, no tracker, no
+fork server of multiprocessing. Children are forked as the hypervisor's own (CLONE_PARENT), so that this process's death
+kills no domain. Everything a guest commonly needs is imported before the first fork and shared by all.
+"""
+
+import gc
+import importlib
+import os
+import socket
+import sys
+
+import dill
+import multiprocess.context  # noqa: F401  (guests that use it find it warm)
+
+from xenproc import wire
+from xenproc.guest import boot, kernel, lockdown  # noqa: F401
+from xenproc.guest.fork import fork_sibling
+
+
+def preload(names: list[str]) -> None:
+    """Import modules that guests will want; one that cannot be imported here is left for the guest to find out."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            print(f"xenproc: preload {name}: {error}", file=sys.stderr)
+
+
+def serve(control: socket.socket, prepared: lockdown.Prepared) -> None:
+    """Fork on each request until the hypervisor closes the socket."""
+    while True:
+        try:
+            _request, fds = wire.receive(control)
+        except (EOFError, ConnectionError):
+            return
+        if fork_sibling() == 0:
+            control.close()
+            try:
+                boot.main(socket.socket(fileno=fds[0]), prepared)
+            finally:
+                os._exit(70)        # boot.main does not return; an error on the way must not come back here
+        wire.close_all(fds)
+
+
+def main() -> None:
+    """Entry point."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    config, fds = wire.receive(control)
+    wire.close_all(fds)
+    sys.path[:] = config["sys_path"]
+    dill.settings["recurse"] = True
+    preload(config["preload"])
+    prepared = lockdown.prepare()
+    gc.collect()
+    gc.freeze()         # what is shared now stays shared: no collector touches it in a child
+    wire.send(control, {"ready": os.getpid()})
+    serve(control, prepared)
+
+
+if __name__ == "__main__":
+    main()

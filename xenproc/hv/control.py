@@ -1,0 +1,104 @@
+"""The control interface: what Domain0 may ask the hypervisor, one JSON object a datagram each way.
+
+Request {"id", "op", ...}; reply {"id", "ok": true, "result"} or {"id", "ok": false, "error": {"kind", "errno", "message"}}. Only
+Domain0 holds such a socket: the program that started the hypervisor, or the host's user through the registry's socket.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+from xenproc import wire
+from xenproc.errors import ConfigError, XenprocError
+from xenproc.hv.hypervisor import HypervisorProcess
+from xenproc.hv.spawn import receive
+
+log = logging.getLogger("xenproc.hv.control")
+
+
+class Control:
+    """Serves one socket."""
+
+    def __init__(self, hv: HypervisorProcess, sock: socket.socket) -> None:
+        self.hv = hv
+        self.sock = sock
+        sock.setblocking(False)
+
+    async def serve(self) -> None:
+        """Answer until the other end closes; requests that wait do not hold up others."""
+        while True:
+            try:
+                request, fds = await receive(self.sock)
+            except ValueError as error:
+                self._reply({"id": None, **_failure(ConfigError(f"request: {error}"))})
+                continue
+            except (EOFError, OSError):
+                self.sock.close()
+                return
+            self.hv.background(self._answer(request, fds))
+
+    async def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
+        try:
+            reply = {"ok": True, "result": await self._perform(request, fds)}
+        except (XenprocError, OSError, KeyError, TypeError, ValueError, TimeoutError) as error:
+            reply = _failure(error)
+        finally:
+            wire.close_all(fds)
+        self._reply({"id": request.get("id"), **reply})
+
+    def _reply(self, reply: dict[str, Any]) -> None:
+        try:
+            wire.send(self.sock, reply)
+        except ValueError as error:
+            wire.send(self.sock, {"id": reply["id"], **_failure(error)})
+        except OSError as error:
+            log.debug("reply not sent: %s", error)
+
+    async def _perform(self, request: dict[str, Any], fds: list[int]) -> Any:
+        hv, op = self.hv, request.get("op")
+        if op == "create":
+            payload = fds.pop(0)
+            return await hv.create(request["plan"], payload)
+        if op == "wait":
+            return await hv.wait(request["domid"], request["limit"])
+        if op == "list_domains":
+            return hv.list_domains()
+        if op == "state":
+            return hv.state_of(request["domid"])
+        if op == "pause":
+            return hv.pause(request["domid"], bool(request["stop"]))
+        if op == "shutdown":
+            return hv.shutdown(request["domid"], request["reason"])
+        if op == "destroy":
+            return hv.destroy(request["domid"])
+        if op == "console":
+            pos, data = hv.console(request["domid"], request["pos"])
+            return {"pos": pos, "text": data.decode("latin-1")}
+        if op == "info":
+            return hv.info()
+        if op == "ping":
+            return {"pid": os.getpid()}
+        raise ConfigError(f"request: unknown operation {op!r}")
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, KeyError):
+        error = ConfigError(f"request: {error} is missing")
+    return {
+        "ok": False,
+        "error": {
+            "kind": type(error).__name__,
+            "errno": getattr(error, "errno", None),
+            "message": str(error),
+        },
+    }
+
+
+async def accept(hv: HypervisorProcess, listener: socket.socket) -> None:
+    """Serve everybody who connects to the registry's socket (its directory is the user's alone)."""
+    loop = asyncio.get_running_loop()
+    while True:
+        sock, _ = await loop.sock_accept(listener)
+        hv.background(Control(hv, sock).serve())

@@ -1,0 +1,387 @@
+"""The hypervisor's policy thread: creates domains, sees them die, takes them down, answers Domain0. Runs in its own process.
+
+One asyncio loop; every hot thing is done by the C dispatcher on its own thread (native/dispatch.c). Invariants:
+1. No step here waits for a guest without a deadline.
+2. A domain's process is dead and reaped before its teardown begins; teardown goes in steps, others are served between.
+3. Whatever fails while a domain is built, the domain is gone afterwards and Domain0 gets one error that says why.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import threading
+from typing import Any
+
+from xenproc import machine
+from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
+from xenproc.hv import spawn
+from xenproc.hv.domain import DomainRecord, console_text, core_info, exit_report, state_name
+from xenproc.native import check, ffi, lib
+
+log = logging.getLogger("xenproc.hv")
+
+MAX_DOMAINS = 4096
+KEPT_EXITS = 4096
+SCRUB_STEP = 64
+LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
+LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65536, "max_direct": 4096, "max_board": 4096}
+
+
+class HypervisorProcess:
+    """Owns machine memory, the C core and every domain's process."""
+
+    def __init__(self, nr_frames: int, may_spin: bool, isolation: str) -> None:
+        """Make the machine. Raises ConfigError or EnvironmentLacks before anything is touched."""
+        self.memory_fd = machine.create(nr_frames)
+        error = ffi.new("int *")
+        self.core = lib.xp_hv_create(self.memory_fd, nr_frames, may_spin, error)
+        if self.core == ffi.NULL:
+            os.close(self.memory_fd)
+            raise EnvironmentLacks(f"the hypervisor's core could not be made: {os.strerror(-error[0])}")
+        self.nr_frames = nr_frames
+        self.isolation = isolation
+        self.domains: dict[int, DomainRecord] = {}
+        self.exits: dict[int, dict[str, Any]] = {}
+        self.next_domid = 1
+        self.spawner: spawn.Spawner | None = None
+        self.tasks: set[asyncio.Task] = set()
+        self.scrubbing = False
+        self.dispatcher = threading.Thread(target=self._dispatch, name="xenproc-dispatch", daemon=True)
+
+    # ---- life of the hypervisor ----
+
+    def start(self, spawner: spawn.Spawner) -> None:
+        """Begin to answer hypercalls; called within the running loop."""
+        self.spawner = spawner
+        self.dispatcher.start()
+        info = ffi.new("struct xp_hv_info *")
+        lib.xp_hv_info(self.core, info)
+        asyncio.get_running_loop().add_reader(info.control_fd, self._news)
+
+    def _dispatch(self) -> None:
+        ret = lib.xp_hv_run(self.core)
+        if ret != 0:
+            log.critical("the dispatcher stopped: %s", os.strerror(-ret))
+            os.abort()
+
+    async def close(self) -> None:
+        """Destroy every domain and stop. No process, frame or descriptor is left."""
+        for record in list(self.domains.values()):
+            self._kill(record)
+        for record in list(self.domains.values()):
+            if record.ended is not None:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(record.ended), 5)
+        if self.spawner is not None:
+            self.spawner.close()
+        lib.xp_hv_stop(self.core)
+        self.dispatcher.join(5)
+
+    def background(self, coroutine: Any) -> None:
+        """Run a coroutine beside the rest; what it raises is logged."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("policy thread", exc_info=task.exception())
+
+    def _news(self) -> None:
+        domids = ffi.new("uint16_t[]", 64)
+        for i in range(lib.xp_hv_news(self.core, domids, 64)):
+            record = self.domains.get(domids[i])
+            info = core_info(self.core, domids[i]) if record else None
+            if record is not None and info is not None and info.state == 2:
+                self._kill(record)      # it asked for its end, or broke a rule
+
+    # ---- creating ----
+
+    def _take_domid(self) -> int:
+        for _ in range(MAX_DOMAINS):
+            domid = self.next_domid
+            self.next_domid = domid + 1 if domid + 1 < MAX_DOMAINS else 1
+            if domid not in self.domains:
+                return domid
+        raise ConfigError(f"domains: {MAX_DOMAINS - 1} exist already, there is no number left")
+
+    def _check_plan(self, plan: dict[str, Any]) -> dict[str, int]:
+        name = plan["name"]
+        if not isinstance(name, str) or not 0 < len(name.encode()) < 64 or name == "Domain-0":
+            raise ConfigError(f"name: expected 1 to 63 bytes and not Domain-0, got {name!r}")
+        if any(record.name == name and not record.zombie for record in self.domains.values()):
+            raise ConfigError(f"name: a domain called {name!r} exists already")
+        limits = {**LIMITS, **plan.get("limits", {})}
+        for key, value in limits.items():
+            ceiling = LIMIT_CEILING.get(key)
+            if ceiling is None:
+                raise ConfigError(f"limits: unknown limit {key!r}; there are {', '.join(LIMITS)}")
+            if not isinstance(value, int) or not 0 <= value <= ceiling:
+                raise ConfigError(f"limits: {key}: expected 0 to {ceiling}, got {value!r}")
+        return limits
+
+    async def create(self, plan: dict[str, Any], payload_fd: int) -> dict[str, Any]:
+        """Build a domain and let its guest run; `payload_fd` (its callable, opaque) is closed.
+
+        Raises ConfigError, EnvironmentLacks (no memory, host refused), or XenprocError with what the new process said.
+        """
+        try:
+            limits = self._check_plan(plan)
+            domid = self._take_domid()
+            self._create_in_core(domid, plan, limits)
+            record = DomainRecord(domid, plan["name"], plan.get("owner", 0))
+            record.ended = asyncio.get_running_loop().create_future()
+            self.domains[domid] = record
+            try:
+                await self._start_process(record, plan, payload_fd)
+            except BaseException:
+                await self._undo(record)
+                raise
+            return {"domid": domid, "pid": record.pid, "enforced": record.enforced}
+        finally:
+            os.close(payload_fd)
+
+    def _create_in_core(self, domid: int, plan: dict[str, Any], limits: dict[str, int]) -> None:
+        nr_pages = plan["nr_pages"]
+        core_plan = ffi.new("struct xp_domain_plan *")
+        name, cmdline = ffi.new("char[]", plan["name"].encode()), ffi.new("char[]", plan.get("cmdline", "").encode())
+        core_plan.name, core_plan.cmdline = name, cmdline
+        core_plan.nr_pages, core_plan.max_pages = nr_pages, plan.get("max_pages", nr_pages)
+        for key, value in limits.items():
+            setattr(core_plan.limits, key, value)
+        ret = lib.xp_domain_create(self.core, domid, core_plan)
+        if ret == -errno.ENOMEM:
+            info = ffi.new("struct xp_hv_info *")
+            lib.xp_hv_info(self.core, info)
+            raise EnvironmentLacks(
+                f"memory: domain {plan['name']!r} asks for {nr_pages} frames and 2 of overhead, {info.nr_free} of "
+                f"{info.nr_frames} are free"
+            )
+        if ret == -errno.EINVAL:
+            raise ConfigError(f"memory: expected at least 8 frames and no more than the maximum, got {nr_pages}")
+        check(ret, "xp_domain_create", domid)
+
+    async def _start_process(self, record: DomainRecord, plan: dict[str, Any], payload_fd: int) -> None:
+        assert self.spawner is not None
+        process = await self.spawner.spawn(record.domid, plan, payload_fd, self.memory_fd, self.nr_frames)
+        record.pid, record.pidfd = process.pid, process.pidfd
+        asyncio.get_running_loop().add_reader(record.pidfd, self._process_died, record)
+        try:
+            await self._hand_over(record, process)
+        finally:
+            process.abandon()
+
+    async def _hand_over(self, record: DomainRecord, process: spawn.BootingProcess) -> None:
+        check(lib.xp_domain_attach(self.core, record.domid, process.for_core()), "xp_domain_attach", record.domid)
+        process.handed_over()
+        cursor = ffi.new("uint64_t *", 0)
+        while check(lib.xp_domain_give(self.core, record.domid, cursor, 512), "giving frames", record.domid) == 1:
+            await asyncio.sleep(0)
+        record.enforced = await process.locked()
+        if self.isolation == "enforced" and record.enforced.get("refused"):
+            raise EnvironmentLacks(f"isolation: this host cannot enforce it: {record.enforced['refused']}")
+        check(lib.xp_domain_start(self.core, record.domid), "xp_domain_start", record.domid)
+        info = core_info(self.core, record.domid)
+        process.go(call_mfn=info.call_mfn, start_info_mfn=info.start_info_mfn)
+
+    async def _undo(self, record: DomainRecord) -> None:
+        record.destroyed = True
+        if record.pidfd >= 0:
+            self._kill(record)
+            if record.ended is not None:
+                await asyncio.wait_for(asyncio.shield(record.ended), 5)
+            self.exits.pop(record.domid, None)
+            return
+        lib.xp_domain_dying(self.core, record.domid)
+        await self._take_down(record)
+
+    # ---- ending ----
+
+    def _kill(self, record: DomainRecord) -> None:
+        if record.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(record.pidfd, signal.SIGKILL)
+
+    def _process_died(self, record: DomainRecord) -> None:
+        asyncio.get_running_loop().remove_reader(record.pidfd)
+        status = None
+        with contextlib.suppress(ChildProcessError):
+            status = os.waitid(os.P_PIDFD, record.pidfd, os.WEXITED)
+        lib.xp_domain_dying(self.core, record.domid)
+        record.exit = exit_report(self.core, record, status)
+        self.background(self._bury(record))
+
+    async def _bury(self, record: DomainRecord) -> None:
+        await self._take_down(record)
+        assert record.exit is not None and record.ended is not None
+        self.exits[record.domid] = record.exit
+        while len(self.exits) > KEPT_EXITS:
+            self.exits.pop(next(iter(self.exits)))
+        if not record.ended.done():
+            record.ended.set_result(record.exit)
+
+    async def _take_down(self, record: DomainRecord) -> None:
+        while True:
+            ret = lib.xp_domain_teardown(self.core, record.domid)
+            if ret == -errno.EBUSY:
+                await asyncio.sleep(0.001)      # its address space is still being torn down by the kernel
+            elif ret == 1:
+                await asyncio.sleep(0)
+            else:
+                break
+        if record.pidfd >= 0:
+            os.close(record.pidfd)
+            record.pidfd = -1
+        if ret == 2:
+            record.zombie = True
+        else:
+            self.domains.pop(record.domid, None)
+        self._retry_zombies()
+        if not self.scrubbing:
+            self.scrubbing = True
+            self.background(self._scrub())
+
+    def _retry_zombies(self) -> None:
+        """Others may have let go of a dead domain's frames by now."""
+        for record in [r for r in self.domains.values() if r.zombie]:
+            if lib.xp_domain_teardown(self.core, record.domid) == 0:
+                self.domains.pop(record.domid, None)
+
+    async def _scrub(self) -> None:
+        try:
+            while lib.xp_hv_scrub(self.core, SCRUB_STEP) > 0:
+                await asyncio.sleep(0)
+        finally:
+            self.scrubbing = False
+
+    # ---- what Domain0 asks for ----
+
+    def find(self, domid: Any) -> DomainRecord:
+        """Return a live domain. Raises NoSuchDomain."""
+        record = self.domains.get(domid)
+        if record is None or record.zombie or record.exit is not None:
+            raise NoSuchDomain(f"there is no domain {domid!r}")
+        return record
+
+    def list_domains(self) -> list[dict[str, Any]]:
+        """Return a dict for each domain, Domain0 first, with the columns of `xl list`."""
+        self._retry_zombies()
+        rows = [{"name": "Domain-0", "domid": 0, "memory_kb": 0, "vcpus": 1, "state": "r-----", "cpu_time_s": 0.0, "pid": 0}]
+        for record in self.domains.values():
+            info = core_info(self.core, record.domid)
+            rows.append({
+                "name": record.name if not record.zombie else "(null)",
+                "domid": record.domid,
+                "memory_kb": info.nr_pages * 4,
+                "vcpus": 1,
+                "state": _letters(record, info),
+                "cpu_time_s": _cpu_time(record.pid) if not record.zombie else 0.0,
+                "pid": record.pid,
+                "zombie_frames": info.nr_zombies,
+                "event_channels": info.nr_evtchns,
+                "grant_frames": info.nr_grant_frames,
+                "grants_mapped": info.nr_maptrack,
+                "hypercalls": info.nr_calls,
+                "doorbells": info.nr_doorbells,
+            })
+        return rows
+
+    def state_of(self, domid: int) -> str:
+        """Return a domain's state in Xen's words; "dead" once it has ended. Raises NoSuchDomain."""
+        record = self.domains.get(domid)
+        if domid in self.exits or (record is not None and record.exit is not None):
+            return "dead"
+        record = self.find(domid)
+        return state_name(record, core_info(self.core, domid))
+
+    async def wait(self, domid: int, timeout: float | None) -> dict[str, Any] | None:
+        """Return the exit record of a domain, or None if it still lives after `timeout` seconds. Raises NoSuchDomain."""
+        if domid in self.exits:
+            return self.exits.pop(domid)
+        record = self.domains.get(domid)
+        if record is None or record.ended is None:
+            raise NoSuchDomain(f"there is no domain {domid!r}")
+        try:
+            result = await asyncio.wait_for(asyncio.shield(record.ended), timeout)
+        except TimeoutError:
+            return None
+        self.exits.pop(domid, None)
+        return result
+
+    def pause(self, domid: int, stop: bool) -> None:
+        """Stop or continue a domain's process. Raises NoSuchDomain."""
+        record = self.find(domid)
+        signal.pidfd_send_signal(record.pidfd, signal.SIGSTOP if stop else signal.SIGCONT)
+        record.paused = stop
+
+    def shutdown(self, domid: int, reason: str) -> None:
+        """Ask a domain to end by itself: control/shutdown on the board. Raises NoSuchDomain."""
+        self.find(domid)
+        value = reason.encode()
+        check(lib.xp_domain0_publish(self.core, domid, b"control/shutdown", value, len(value)), "shutdown", domid)
+
+    def destroy(self, domid: int) -> None:
+        """End a domain at once. Raises NoSuchDomain."""
+        record = self.find(domid)
+        record.destroyed = True
+        self._kill(record)
+
+    def console(self, domid: int, pos: int) -> tuple[int, bytes]:
+        """Return (new position, bytes) of a domain's console. Raises NoSuchDomain."""
+        self.find(domid)
+        return console_text(self.core, domid, pos)
+
+    def info(self) -> dict[str, Any]:
+        """Return what `xenproc info` shows."""
+        info = ffi.new("struct xp_hv_info *")
+        lib.xp_hv_info(self.core, info)
+        assert self.spawner is not None
+        return {
+            "pid": os.getpid(),
+            "memory": {"frames": info.nr_frames, "free": info.nr_free, "dirty": info.nr_dirty},
+            "domains": info.nr_domains,
+            "hypercalls": info.nr_calls,
+            "sleeps": info.nr_sleeps,
+            "spins": info.nr_spins,
+            "spin_hits": info.nr_spin_hits,
+            "tsc_hz": info.tsc_hz,
+            "system_time_ns": info.system_time_ns,
+            "isolation": self.spawner.isolation(),
+            "audit": lib.xp_hv_audit(self.core),
+            "kernel_objects": _kernel_objects(),
+        }
+
+
+def _letters(record: DomainRecord, info: Any) -> str:
+    """Return xl's six letters: r b p s c d."""
+    running = info.state == 1 and not record.paused
+    flags = (
+        ("r", running), ("b", False), ("p", record.paused), ("s", info.state == 2),
+        ("c", bool(info.crashed)), ("d", info.state == 3),
+    )
+    return "".join(letter if on else "-" for letter, on in flags)
+
+
+def _cpu_time(pid: int) -> float:
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
+
+
+def _kernel_objects() -> dict[str, int]:
+    """Return how many descriptors and mappings this process holds."""
+    import psutil
+
+    me = psutil.Process()
+    return {"descriptors": me.num_fds(), "threads": me.num_threads(), "rss_kb": me.memory_info().rss // 1024}
+
+
+__all__ = ["HypervisorProcess", "XenprocError"]
