@@ -7,7 +7,6 @@
 The hypervisor is a process of its own and ends with this one, however this one ends.
 """
 
-import contextlib
 import fcntl
 import itertools
 import os
@@ -125,10 +124,6 @@ class Hypervisor:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self._client.close()
 
 
 def _start(config: dict[str, Any]) -> tuple[Client, subprocess.Popen]:
