@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from xenproc.abi import EvtchnOp, Hypercall, SchedOp
-from xenproc.errors import Timeout
+from xenproc.errors import Timeout, WouldBlock
 from xenproc.guest.hypercall import MODES, Hypercalls
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, timeout_ns
@@ -142,7 +142,10 @@ class EventChannel:
         """Wake a peer that sleeps on its descriptor: through the hypervisor, and from then on by the descriptor itself."""
         self.events.send(self.port)
         if self.wake_fd < 0:
-            self.wake_fd = self.core.wake_fd = self.events.receive_fd(self.port, 1)
+            try:
+                self.wake_fd = self.core.wake_fd = self.events.receive_fd(self.port, 1)
+            except WouldBlock:  # it has not made its end direct yet: the upcall is all there is
+                pass
 
     def wait(self, timeout: float | None = 5.0, mode: str = "adaptive") -> None:
         """Wait for an event and take it. Raises Timeout, PeerGone, PeerMisbehaved."""
