@@ -38,9 +38,11 @@ static struct xp_board_entry **find(struct xp_domain *publisher, const char *key
     return at;
 }
 
+static void retry(struct xp_domain *d);
+
 static int put(struct xp_domain *d, xp_domid_t domid, const char *key, const uint8_t *value, uint32_t len)
 {
-    const struct xp_domain *reader = xp_domain_by_arg(d, domid);
+    struct xp_domain *reader = xp_domain_by_arg(d, domid);
     if (reader == NULL)
         return -XEN_ESRCH;
     struct xp_board_entry **at = find(d, key, reader->domid);
@@ -61,7 +63,7 @@ static int put(struct xp_domain *d, xp_domid_t domid, const char *key, const uin
     entry->next = d->board;
     d->board = entry;
     d->nr_board++;
-    xp_board_changed(d->hv);
+    retry(reader);
     return 0;
 }
 

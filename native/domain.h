@@ -128,6 +128,7 @@ struct xp_domain {
 struct xp_hv {
     pthread_mutex_t lock;
     _Atomic uint32_t lock_wanted;  /* the policy thread waits for the lock: the dispatcher lets it in */
+    _Atomic uint32_t lock_waits;   /* the dispatcher sleeps on lock_wanted */
     struct xp_frames frames;
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;

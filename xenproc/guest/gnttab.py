@@ -81,6 +81,7 @@ class Grants:
         self._frames: list[int] = []        # addresses of the table's frames
         self._free: list[int] = []
         self._mapped: dict[int, int] = {}   # address -> handles of this domain on it
+        self._ending: list[tuple[list[int], Pages]] = []    # given up by us, not yet by the other side
 
     # ---- granting ----
 
@@ -106,6 +107,17 @@ class Grants:
             else:
                 busy.append(ref)
         return busy
+
+    def end_with(self, refs: list[int], pages: Pages) -> None:
+        """End access and free the pages; what the other side still uses is ended and freed later, at some grant or end."""
+        self._ending.append((list(refs), pages))
+        waiting, self._ending = self._ending, []
+        for refs_left, owner in waiting:
+            busy = self.end(refs_left)
+            if busy:
+                self._ending.append((busy, owner))
+            else:
+                owner.free()
 
     def in_use(self, ref: int) -> bool:
         """Does the other side map or copy it right now?"""

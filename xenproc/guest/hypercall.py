@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xenproc.abi import Hypercall
-from xenproc.errors import HypercallError, Timeout
+from xenproc.errors import HypercallError, Timeout, WouldBlock
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SIZE, timeout_ns
 
@@ -62,11 +62,13 @@ class Hypercalls:
         return result[0]
 
     def call(self, nr: int, *args: int, op: str = "", timeout_ns: int | None = None) -> int:
-        """As raw, but raises HypercallError for a negative result (Timeout where the hypervisor says -ETIMEDOUT)."""
+        """As raw, but raises HypercallError for a negative result (Timeout for -ETIMEDOUT, WouldBlock for -EAGAIN)."""
         result = self.raw(nr, *args, timeout_ns=timeout_ns)
         if result < 0:
             if result == -110:
                 raise Timeout(f"{op or f'hypercall {nr}'}: time limit passed")
+            if result == -11:
+                raise WouldBlock(11, f"{op or f'hypercall {nr}'}: not now")
             raise HypercallError(-result, op or f"hypercall {nr}", self.domid)
         return result
 

@@ -58,6 +58,56 @@ class Guest:
         """Make a hypercall by number and return its result (negative: Xen's error)."""
         return self.hypercalls.raw(nr, *args)
 
+    # ---- to other guests ----
+
+    def ring_front(
+        self, peer: int | str, layout: Any, name: str = "ring", pages: int = 1, timeout: float | None = 5.0, **options: Any
+    ) -> Any:
+        """Return the front end of a ring to guest `peer` (number or name), made in `pages` (1 to 16) pages of ours.
+
+        layout: xenproc.ring.Layout. Waits up to `timeout` seconds for the other guest's ring_back of the same name.
+        Raises Timeout, ConfigError, OutOfMemory, GrantError.
+        """
+        from xenproc.guest.rings import FrontRing
+
+        return FrontRing.offer(self, peer, layout, name, pages, timeout, **options)
+
+    def ring_back(
+        self, peer: int | str, layout: Any, name: str = "ring", timeout: float | None = 5.0, **options: Any
+    ) -> Any:
+        """Return the back end of the ring that guest `peer` makes with ring_front. Raises as ring_front."""
+        from xenproc.guest.rings import BackRing
+
+        return BackRing.accept(self, peer, layout, name, timeout, **options)
+
+    def channel_listen(
+        self, peer: int | str, name: str = "channel", ring_size: int | str = "64K", timeout: float | None = 5.0, **options: Any
+    ) -> Any:
+        """Return the server's end of a message channel (xenproc.vchan.Channel) to guest `peer`; waits for its connect."""
+        from xenproc.guest.channels import Channel
+
+        return Channel.listen(self, peer, name, ring_size, timeout, **options)
+
+    def channel_connect(self, peer: int | str, name: str = "channel", timeout: float | None = 5.0, **options: Any) -> Any:
+        """Return the client's end of the message channel that guest `peer` listens on."""
+        from xenproc.guest.channels import Channel
+
+        return Channel.connect(self, peer, name, timeout, **options)
+
+    def stream_listen(
+        self, peer: int | str, name: str = "stream", ring_size: int | str = "64K", timeout: float | None = 5.0, **options: Any
+    ) -> Any:
+        """Return the server's end of a byte stream (xenproc.vchan.Stream) to guest `peer`; waits for its connect."""
+        from xenproc.guest.channels import Stream
+
+        return Stream.listen(self, peer, name, ring_size, timeout, **options)
+
+    def stream_connect(self, peer: int | str, name: str = "stream", timeout: float | None = 5.0, **options: Any) -> Any:
+        """Return the client's end of the byte stream that guest `peer` listens on."""
+        from xenproc.guest.channels import Stream
+
+        return Stream.connect(self, peer, name, timeout, **options)
+
     def report(self, kind: int, data: bytes) -> None:
         """Tell Domain0: the result, a traceback, or that the guest has begun to run."""
         if not data:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +34,12 @@ def window_reason() -> str | None:
         return f"userfaultfd on shared memory: {os.strerror(-uffd)}"
     os.close(uffd)
     return None
+
+
+def raise_limits() -> None:
+    """Let this process hold as many descriptors as the host allows: a domain costs six."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def build(config: dict[str, Any]) -> tuple[HypervisorProcess, Spawner]:
@@ -80,6 +87,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for Domain0; it closes our socket
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
+    raise_limits()
     config, fds = wire.receive(control)
     config["owner_pidfd"], config["listener"] = (fds + [-1, -1])[:2]
     try:
