@@ -170,3 +170,16 @@ int xp_gcall_post(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int64
     atomic_fetch_or_explicit(&g->abandoned, 1u << slot, memory_order_release);
     return 0;
 }
+
+int xp_gcall_repeat(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int mode, int64_t timeout_ns, uint32_t n,
+                    uint64_t *ticks)
+{
+    int64_t result;
+    int ret = 0;
+    for (uint32_t i = 0; i < n && ret == 0; i++) {
+        uint64_t start = xp_tsc();
+        ret = xp_gcall(g, nr, args, mode, timeout_ns, &result);
+        ticks[i] = xp_tsc() - start;
+    }
+    return ret;
+}

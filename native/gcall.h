@@ -31,4 +31,8 @@ int xp_gcall(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int mode, 
 /* Submits and returns: nobody waits for the answer (EVTCHNOP_send). 0, or -XEN_EAGAIN as above. */
 int xp_gcall_post(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int64_t timeout_ns);
 
+/* The same call n times in a row; ticks[n] gets each one's TSC ticks. 0 or the first error. For measuring. */
+int xp_gcall_repeat(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int mode, int64_t timeout_ns, uint32_t n,
+                    uint64_t *ticks);
+
 #endif
