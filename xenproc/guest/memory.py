@@ -92,7 +92,18 @@ class Memory:
 
 
 def _runs(mfns: list[int]) -> list[tuple[int, int]]:
-    return _merge([(mfn, 1) for mfn in mfns])
+    """Return ascending frame numbers as (first, length) runs. Runs at every start of a domain, so without a tuple a frame."""
+    runs = []
+    first, previous = -1, -2
+    for mfn in mfns:
+        if mfn != previous + 1:
+            if first >= 0:
+                runs.append((first, previous + 1 - first))
+            first = mfn
+        previous = mfn
+    if first >= 0:
+        runs.append((first, previous + 1 - first))
+    return runs
 
 
 def _merge(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
