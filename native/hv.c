@@ -120,6 +120,11 @@ void xp_hv_destroy(struct xp_hv *hv)
     free(hv);
 }
 
+int xp_hv_pin_memory(struct xp_hv *hv)
+{
+    return mlock(hv->frames.base, hv->frames.nr << XP_PAGE_SHIFT) == 0 ? 0 : -errno;
+}
+
 struct xp_domain *xp_hv_domain(struct xp_hv *hv, xp_domid_t domid)
 {
     struct xp_domain *d = domid < XP_MAX_DOMAINS ? hv->domains[domid] : NULL;

@@ -15,6 +15,9 @@
 struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int *error);
 void xp_hv_destroy(struct xp_hv *hv);
 
+/* Keeps machine memory out of swap: a page that is swapped out would be taken from its guest. 0 or -errno (mlock). */
+int xp_hv_pin_memory(struct xp_hv *hv);
+
 struct xp_domain_plan {
     const char *name;
     const char *cmdline;

@@ -65,6 +65,12 @@ int xp_window_map(int memory_fd, uint64_t nr, uint64_t want, uint64_t *base)
         at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory_fd, 0);
     if (at == MAP_FAILED)
         return -errno;
+    /* userfaultfd does not follow a fork: a child would have every frame. It gets no window at all. */
+    if (madvise(at, size, MADV_DONTFORK) != 0 || madvise(at, size, MADV_DONTDUMP) != 0) {
+        int error = errno;
+        munmap(at, size);
+        return -error;
+    }
     *base = (uint64_t)(uintptr_t)at;
     return 0;
 }

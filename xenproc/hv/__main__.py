@@ -54,7 +54,8 @@ def build(config: dict[str, Any]) -> tuple[HypervisorProcess, Spawner]:
     except BaseException:
         pen.close()
         raise
-    return hv, Spawner(pen, reason is not None, {} if reason is None else {"window": reason})
+    reasons = {"window": reason, "swap": hv.swap_reason}
+    return hv, Spawner(pen, reason is not None, {what: why for what, why in reasons.items() if why is not None})
 
 
 async def live(hv: HypervisorProcess, spawner: Spawner, control: socket.socket, config: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ import signal
 import threading
 from typing import Any
 
+import psutil
+
 from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
 from xenproc.hv import spawn
@@ -41,6 +43,7 @@ class HypervisorProcess:
         if self.core == ffi.NULL:
             os.close(self.memory_fd)
             raise EnvironmentLacks(f"the hypervisor's core could not be made: {os.strerror(-error[0])}")
+        self.swap_reason = self._pin_memory()
         self.nr_frames = nr_frames
         self.isolation = isolation
         self.domains: dict[int, DomainRecord] = {}
@@ -50,6 +53,13 @@ class HypervisorProcess:
         self.tasks: set[asyncio.Task] = set()
         self.scrubbing = False
         self.dispatcher = threading.Thread(target=self._dispatch, name="xenproc-dispatch", daemon=True)
+
+    def _pin_memory(self) -> str | None:
+        """Keep machine memory out of swap where there is any; return why that cannot be done, or None."""
+        if psutil.swap_memory().total == 0:
+            return None
+        ret = lib.xp_hv_pin_memory(self.core)
+        return None if ret == 0 else f"the host has swap and machine memory cannot be locked: {os.strerror(-ret)} (ulimit -l)"
 
     # ---- life of the hypervisor ----
 
@@ -367,8 +377,6 @@ def _letters(record: DomainRecord, info: Any) -> str:
 
 
 def _cpu_time(pid: int) -> float:
-    import psutil
-
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
@@ -378,8 +386,6 @@ def _cpu_time(pid: int) -> float:
 
 def _kernel_objects() -> dict[str, int]:
     """Return how many descriptors and mappings this process holds."""
-    import psutil
-
     me = psutil.Process()
     return {"descriptors": me.num_fds(), "threads": me.num_threads(), "rss_kb": me.memory_info().rss // 1024}
 
