@@ -76,7 +76,7 @@ class Party:
         try:
             self._sock.send(json.dumps(message).encode())
         except OSError:
-            pass
+            pass        # hear() will say so
 
     def hear(self, until: float) -> dict:
         """Return its answer. Raises BenchError if it failed, died, or is silent until then (monotonic)."""
@@ -138,7 +138,7 @@ def _obey(sock: socket.socket, make: Callable[[], Callable], cpu: int | None, hi
         try:
             sock.send(json.dumps({"error": text[:4000]}).encode())
         except OSError:
-            pass
+            pass        # nobody is left to be told
         return 1
     return 0
 

@@ -138,7 +138,7 @@ def commit() -> str:
             changed = subprocess.run([*git, "status", "--porcelain", "-uno"], **options).stdout.strip()
             return head + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
-        pass
+        pass        # no git here: the version must do
     try:
         return f"v{metadata.version('xenproc')}"
     except metadata.PackageNotFoundError:
@@ -188,5 +188,5 @@ def _cpu_model() -> str:
             if text.startswith("model name"):
                 return text.partition(":")[2].strip()
     except OSError:
-        pass
+        pass        # no /proc here: the model is not known
     return os.uname().machine

@@ -73,7 +73,7 @@ class Client:
             reply, fds = wire.receive(self.sock)
             wire.close_all(fds)
         except (TimeoutError, BlockingIOError):
-            pass
+            pass        # nothing came in time; the caller looks at its own deadline
         except (EOFError, OSError):
             gone = True
         finally:
