@@ -143,10 +143,7 @@ void xp_evtchn_unmask(struct xp_domain *d, xp_port_t port)
 
 void xp_evtchn_notify(struct xp_domain *d, xp_port_t port)
 {
-    const struct xp_evtchn *chn = xp_evtchn_of(d, port);
-    if (chn->state == XP_PORT_INTERDOMAIN && xp_direct_given(chn))
-        xp_direct_signal(d, chn->direct, chn->side);
-    else
+    if (!xp_direct_signal(d, xp_evtchn_of(d, port)))
         xp_evtchn_set_pending(d, port);
 }
 

@@ -135,12 +135,34 @@ int xp_evtchn_direct_fd(struct xp_domain *d, xp_port_t port, int which)
 
 /* ---- events ---- */
 
-void xp_direct_signal(struct xp_domain *d, struct xp_direct_page *page, unsigned side)
+/*
+ * As xp_direct_send, but for one difference: an event that is pending already may be the one that its sender could not
+ * wake for (-XEN_EAGAIN) and brings here, so a sleeper on a descriptor is woken in any case.
+ */
+static void signal_half(struct xp_event_half *half, int fd)
 {
-    struct xp_direct sender;
-    xp_direct_init(&sender, page_of(d, page), 1 - side, -1, page->end[side].fd);
-    /* Closed, or asleep on a descriptor it never asked for: the page's word, the page's loss. */
-    (void)xp_direct_send(&sender);
+    const uint64_t one = 1;
+    /* seq_cst: with the receiver's store of sleep, load of pending */
+    bool was = atomic_exchange_explicit(&half->pending, 1, memory_order_seq_cst) == 1;
+    uint32_t sleep = atomic_load_explicit(&half->sleep, memory_order_seq_cst);
+    if (sleep == XP_SLEEP_SEM && !was)
+        (void)xp_sem_post(&half->sem);
+    else if (sleep == XP_SLEEP_FD && fd >= 0)
+        (void)!write(fd, &one, sizeof one);     /* full: readable anyway */
+}
+
+bool xp_direct_signal(struct xp_domain *d, struct xp_evtchn *chn)
+{
+    if (chn->direct == NULL)
+        return false;
+    struct xp_event_half *half = &page_of(d, chn->direct)->half[chn->side];
+    if (xp_direct_given(chn)) {
+        signal_half(half, chn->direct->end[chn->side].fd);
+        return true;
+    }
+    /* It listens for upcalls. Not pending in the page: or a direct sender would think it had been told for good. */
+    atomic_store_explicit(&half->pending, 0, memory_order_seq_cst);
+    return false;
 }
 
 /* ---- closing and letting go ---- */

@@ -31,8 +31,8 @@ struct xp_direct_page {
 /* Is the page given to this end? Then its events go there. */
 bool xp_direct_given(const struct xp_evtchn *chn);
 
-/* An event for the end `side`, from the hypervisor on behalf of its peer. */
-void xp_direct_signal(struct xp_domain *d, struct xp_direct_page *page, unsigned side);
+/* An event for d's port, brought by the hypervisor. False: this end is not direct, the event goes by upcall. */
+bool xp_direct_signal(struct xp_domain *d, struct xp_evtchn *chn);
 
 /* The channel is closed: both ends learn it, pages are taken back from those that let go. */
 void xp_direct_close(struct xp_domain *d, struct xp_direct_page *page);

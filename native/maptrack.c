@@ -197,9 +197,11 @@ int xp_maptrack_show(struct xp_domain *d, uint32_t handle)
     xp_mfn_t mfn = xp_mfn(frame->mfn);
     if (m->granter == d)
         return 0;
-    if (frame->readers + frame->writers == 1)
-        return xp_window_give(&d->window, mfn, 1, is_readonly(m));
-    return !is_readonly(m) && frame->writers == 1 ? xp_window_protect(&d->window, mfn, false) : 0;
+    /* Given again though it should be there: the process may have dropped the page early. */
+    int ret = xp_window_give(&d->window, mfn, 1, frame->writers == 0);
+    if (ret == 0 && !is_readonly(m) && frame->writers == 1 && frame->readers > 0)
+        ret = xp_window_protect(&d->window, mfn, false);
+    return ret;
 }
 
 int xp_maptrack_gone(struct xp_domain *d, uint32_t handle)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from xenproc.abi import EvtchnOp, Hypercall, SchedOp
-from xenproc.errors import PeerGone, XenprocError
+from xenproc.errors import Timeout, WouldBlock
 from xenproc.guest.hypercall import MODES, Hypercalls
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, timeout_ns
@@ -82,7 +82,7 @@ class Events:
         while not self.take(port):
             left = self._poll(port, limit)
             if left <= 0 and not self.pending(port):
-                raise XenprocTimeout(port)
+                raise Timeout(f"port {port}: no event in time")
             limit = left
 
     def _poll(self, port: int, limit: int) -> int:
@@ -118,13 +118,6 @@ class Events:
         return fds[0]
 
 
-class XenprocTimeout(XenprocError, TimeoutError):
-    """No event came in time."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(f"port {port}: no event in time")
-
-
 class EventChannel:
     """One end of a direct event channel. Not for use by several threads at once."""
 
@@ -133,17 +126,26 @@ class EventChannel:
         self.port = port
         self.page = page
         self.wait_fd = events.receive_fd(port, 0) if with_fds else -1
-        self.wake_fd = events.receive_fd(port, 1) if with_fds else -1
+        self.wake_fd = -1
         self.core = ffi.new("struct xp_direct *")
         lib.xp_direct_init(self.core, ffi.cast("void *", page), side, self.wait_fd, self.wake_fd)
 
     def send(self) -> None:
         """Tell the other end. Raises PeerGone if the channel is closed."""
         ret = lib.xp_direct_send(self.core)
-        if ret == -11:          # it sleeps on a descriptor that we do not hold: the hypervisor does
-            self.events.send(self.port)
+        if ret == -11:          # it sleeps on a descriptor that we do not hold yet
+            self.kick()
         elif ret < 0:
             check(ret, f"event on port {self.port}")
+
+    def kick(self) -> None:
+        """Wake a peer that sleeps on its descriptor: through the hypervisor, and from then on by the descriptor itself."""
+        self.events.send(self.port)
+        if self.wake_fd < 0:
+            try:
+                self.wake_fd = self.core.wake_fd = self.events.receive_fd(self.port, 1)
+            except WouldBlock:  # it has not made its end direct yet: the upcall is all there is
+                pass
 
     def wait(self, timeout: float | None = 5.0, mode: str = "adaptive") -> None:
         """Wait for an event and take it. Raises Timeout, PeerGone, PeerMisbehaved."""
@@ -164,8 +166,7 @@ class EventChannel:
     def fileno(self) -> int:
         """Return the descriptor that is readable when an event came. Made at the first call."""
         if self.wait_fd < 0:
-            self.wait_fd = self.events.receive_fd(self.port, 0)
-            lib.xp_direct_set_fds(self.core, self.wait_fd, self.wake_fd)
+            self.wait_fd = self.core.wait_fd = self.events.receive_fd(self.port, 0)
         return self.wait_fd
 
     def close(self) -> None:
@@ -184,6 +185,3 @@ class EventChannel:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-__all__ = ["EventChannel", "Events", "PeerGone"]

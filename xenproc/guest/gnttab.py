@@ -8,15 +8,16 @@ hypervisor checks.
 import threading
 from types import TracebackType
 
-from xenproc.abi import GnttabOp, GrantFlag, GrantMap, GrantStatus, Hypercall
-from xenproc.errors import ConfigError, HypercallError, XenprocError
+from xenproc.abi import GnttabOp, GrantCopy, GrantFlag, GrantMap, GrantStatus, Hypercall
+from xenproc.errors import XenprocError
 from xenproc.guest.hypercall import Hypercalls
 from xenproc.guest.memory import Pages
-from xenproc.native import check, ffi, lib
+from xenproc.native import ffi, lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
 _RESERVED = 8           # entries 0 to 7: Xen's own uses (console, xenstore)
 _PER_FRAME = 512
+_MAP_BATCH = 32
 
 
 class GrantError(XenprocError):
@@ -150,66 +151,66 @@ class Grants:
 
     def map(self, domid: int, refs: list[int], readonly: bool = False) -> Mapping:
         """Map references of `domid`, all or none. Raises GrantError with the first refusal."""
-        handles: list[int] = []
-        addresses: list[int] = []
-        try:
-            for ref in refs:
-                handle, address = self._map_one(domid, ref, readonly)
-                handles.append(handle)
-                addresses.append(address)
-        except XenprocError:
-            if handles:
-                self.unmap(Mapping(self, domid, refs[: len(handles)], handles, addresses))
-            raise
-        return Mapping(self, domid, list(refs), handles, addresses)
+        mapping = Mapping(self, domid, [], [], [])
+        for i in range(0, len(refs), _MAP_BATCH):
+            refused = self._map_batch(mapping, refs[i : i + _MAP_BATCH], readonly)
+            if refused is not None:
+                mapping.unmap()
+                raise refused
+        return mapping
 
-    def _map_one(self, domid: int, ref: int, readonly: bool) -> tuple[int, int]:
-        flags = GrantMap.host_map | (GrantMap.readonly if readonly else 0)
-        with self.calls.struct("struct xen_gnttab_map_grant_ref", dom=domid, ref=ref, flags=flags) as (address, op):
-            lib.xp_fault("grant.map.before")
-            self.calls.call(Hypercall.grant_table_op, GnttabOp.map_grant_ref, address, 1, op="map_grant_ref")
-            if op.status != 0:
-                raise GrantError(op.status, f"map_grant_ref of reference {ref} of domain {domid}")
-            where = self.window_base + op.dev_bus_addr
-            handle = op.handle
-        with self._lock:
-            self._mapped[where] = self._mapped.get(where, 0) + 1
-        lib.xp_fault("grant.map.mapped")
-        return handle, where
+    def _map_batch(self, mapping: Mapping, refs: list[int], readonly: bool) -> GrantError | None:
+        """One hypercall; what was mapped is added to `mapping`, the first refusal returned."""
+        flags = GrantMap.host_map | GrantMap.device_map | (GrantMap.readonly if readonly else 0)
+        refused = None
+        with self.calls.array("struct xen_gnttab_map_grant_ref", len(refs)) as (address, ops):
+            for op, ref in zip(ops, refs, strict=True):
+                op.dom, op.ref, op.flags = mapping.domid, ref, flags
+            lib.xp_fault(b"grant.map.before")
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.map_grant_ref, address, len(refs), op="map_grant_ref")
+            for op in ops:
+                if op.status != 0:
+                    refused = refused or GrantError(op.status, f"mapping reference {op.ref} of domain {mapping.domid}")
+                    continue
+                where = self.window_base + op.dev_bus_addr
+                mapping.refs.append(op.ref)
+                mapping.handles.append(op.handle)
+                mapping.addresses.append(where)
+                with self._lock:
+                    self._mapped[where] = self._mapped.get(where, 0) + 1
+        lib.xp_fault(b"grant.map.mapped")
+        return refused
 
     def unmap(self, mapping: Mapping) -> None:
         """Unmap (called by Mapping.unmap). Raises GrantError."""
-        for handle, where in zip(mapping.handles, mapping.addresses, strict=True):
+        for where in mapping.addresses:
             with self._lock:
                 left = self._mapped[where] = self._mapped[where] - 1
                 if left == 0:
                     del self._mapped[where]
             if left == 0:
                 lib.xp_page_leave(where)
-            lib.xp_fault("grant.unmap.left")
-            with self.calls.struct("struct xen_gnttab_unmap_grant_ref", host_addr=where, handle=handle) as (address, op):
-                self.calls.call(Hypercall.grant_table_op, GnttabOp.unmap_grant_ref, address, 1, op="unmap_grant_ref")
+        lib.xp_fault(b"grant.unmap.left")
+        for i in range(0, len(mapping.handles), _MAP_BATCH):
+            self._unmap_batch(mapping.handles[i : i + _MAP_BATCH], mapping.addresses[i : i + _MAP_BATCH])
+        lib.xp_fault(b"grant.unmap.done")
+
+    def _unmap_batch(self, handles: list[int], addresses: list[int]) -> None:
+        with self.calls.array("struct xen_gnttab_unmap_grant_ref", len(handles)) as (address, ops):
+            for op, handle, where in zip(ops, handles, addresses, strict=True):
+                op.host_addr, op.dev_bus_addr, op.handle = where, where - self.window_base, handle
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.unmap_grant_ref, address, len(handles), op="unmap_grant_ref")
+            for op in ops:
                 if op.status != 0:
-                    raise GrantError(op.status, f"unmap_grant_ref of handle {handle}")
-            lib.xp_fault("grant.unmap.done")
+                    raise GrantError(op.status, f"unmapping handle {op.handle}")
 
     def copy(self, source: tuple[int, int, int], dest: tuple[int, int, int], length: int,
              source_is_ref: bool = False, dest_is_ref: bool = False) -> None:
         """Copy within a page through the hypervisor: (domid, frame or reference, offset) each. Raises GrantError."""
-        flags = (GrantCopyFlag.source if source_is_ref else 0) | (GrantCopyFlag.dest if dest_is_ref else 0)
+        flags = (GrantCopy.source_gref if source_is_ref else 0) | (GrantCopy.dest_gref if dest_is_ref else 0)
         with self.calls.struct("struct xen_gnttab_copy", len=length, flags=flags) as (address, op):
             for end, (domid, frame, offset) in ((op.source, source), (op.dest, dest)):
                 end.domid, end.offset, end.u.gmfn = domid, offset, frame
             self.calls.call(Hypercall.grant_table_op, GnttabOp.copy, address, 1, op="gnttab_copy")
             if op.status != 0:
                 raise GrantError(op.status, "gnttab_copy")
-
-
-class GrantCopyFlag:
-    """GNTCOPY_*: what the two ends are."""
-
-    source = 1
-    dest = 2
-
-
-__all__ = ["ConfigError", "GrantError", "Grants", "HypercallError", "Mapping", "check"]

@@ -16,6 +16,7 @@ from xenproc.units import PAGE_SIZE, timeout_ns
 DEFAULT_TIMEOUT = 5.0
 MODES = {"poll": lib.XP_WAIT_POLL, "adaptive": lib.XP_WAIT_ADAPTIVE, "block": lib.XP_WAIT_BLOCK}
 _ARG_BYTES = 1024
+_OPS = ("report", "evtchn_direct", "direct_fd", "publish", "lookup", "resolve", "upcall_fd")
 
 
 class ArgPool:
@@ -93,6 +94,20 @@ class Hypercalls:
         finally:
             self.args.give_back(address)
 
+    @contextmanager
+    def array(self, ctype: str, nr: int) -> Iterator[Any]:
+        """Yield (address, list of structs) of `nr` zeroed C structs one behind the other in the domain's own memory."""
+        size = ffi.sizeof(ctype)
+        if size * nr > _ARG_BYTES:
+            raise ValueError(f"{ctype}: {nr} of {size} bytes do not fit an argument buffer of {_ARG_BYTES}")
+        address = self.args.take()
+        try:
+            ffi.memmove(ffi.cast("void *", address), bytes(size * nr), size * nr)
+            first = ffi.cast(f"{ctype} *", address)
+            yield address, [first + i for i in range(nr)]
+        finally:
+            self.args.give_back(address)
+
     def event_channel_op(self, cmd: int, ctype: str, result: str | None = None, **fields: Any) -> int:
         """Make an event_channel_op; return the field `result` of the struct afterwards, or 0."""
         with self.struct(ctype, **fields) as (address, value):
@@ -101,4 +116,5 @@ class Hypercalls:
 
     def xenproc_op(self, cmd: int, *args: int, timeout_ns: int | None = None) -> int:
         """Make a call of our own hypercall."""
-        return self.call(lib.XP_HYPERVISOR_xenproc_op, cmd, *args, op=f"xenproc_op {cmd}", timeout_ns=timeout_ns)
+        op = _OPS[cmd] if cmd < len(_OPS) else f"xenproc_op {cmd}"
+        return self.call(lib.XP_HYPERVISOR_xenproc_op, cmd, *args, op=op, timeout_ns=timeout_ns)

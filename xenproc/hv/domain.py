@@ -113,7 +113,8 @@ def exit_report(hv: Any, record: DomainRecord, status: os.waitid_result | None) 
 
 
 def _crash(info: Any, death: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-    crash: dict[str, Any] = dict(death)
+    # Where it asked for its end itself, or broke a rule, the SIGKILL that followed is ours and tells nothing.
+    crash: dict[str, Any] = {} if info.said_shutdown or info.crashed else dict(death)
     reason = ffi.string(info.crash_reason).decode("utf-8", "replace")
     if reason:
         crash["detail"] = reason
