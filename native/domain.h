@@ -37,6 +37,10 @@ struct xp_call {
     uint32_t slot;
     uint64_t args[6];
     uint64_t progress;           /* 0 at first; a long call is continued from here */
+    struct {                     /* of a multicall: the entry under way, copied once, if it is a long call itself */
+        uint64_t op, args[6], progress;
+        bool under_way;
+    } entry;
 };
 
 /* Handlers return a result for the caller, or one of these (far below any -errno). */

@@ -9,7 +9,7 @@
 #include "guestmem.h"
 #include "park.h"
 
-#define MULTICALL_STEP 32u       /* entries done before others get their turn */
+#define MULTICALL_NS 100000      /* a multicall's turn: then others get theirs; an entry alone is bounded by its own step */
 
 typedef int64_t handler_fn(struct xp_domain *d, struct xp_call *call);
 
@@ -40,42 +40,54 @@ int64_t xp_hypercall(struct xp_domain *d, struct xp_call *call)
 /* ---- multicall ---- */
 
 /*
- * One entry. A long call inside is finished here, step by step, each bounded: its batch is charged to this call, which
- * yields between entries. A call that would block takes effect when the whole multicall is done, as a block in Xen takes
- * effect on the way back to the guest.
+ * One entry, or its next step where it is a long call. A call that would block takes effect when the whole multicall is
+ * done, as a block in Xen takes effect on the way back to the guest.
  */
-static int64_t do_entry(struct xp_domain *d, const struct xen_multicall_entry *entry)
+static int64_t do_entry(struct xp_domain *d, struct xp_call *call)
 {
-    struct xp_call inner = {.nr = (uint32_t)entry->op, .slot = XP_NO_SLOT};
-    int64_t result;
-    if (entry->op > UINT32_MAX)
+    struct xp_call inner = {.nr = (uint32_t)call->entry.op, .slot = XP_NO_SLOT, .progress = call->entry.progress};
+    if (call->entry.op > UINT32_MAX)
         return -XEN_ENOSYS;
-    if (entry->op == __HYPERVISOR_multicall)
+    if (call->entry.op == __HYPERVISOR_multicall)
         return -XEN_EINVAL;     /* as Xen: no multicall inside a multicall */
     for (int i = 0; i < 6; i++)
-        inner.args[i] = entry->args[i];
-    do
-        result = xp_hypercall(d, &inner);
-    while (result == XP_CALL_AGAIN);
+        inner.args[i] = call->entry.args[i];
+    int64_t result = xp_hypercall(d, &inner);
+    call->entry.progress = inner.progress;
+    call->entry.under_way = result == XP_CALL_AGAIN;
     return result;
+}
+
+static int take_entry(struct xp_domain *d, struct xp_call *call, uint64_t va)
+{
+    struct xen_multicall_entry entry;
+    int ret = xp_copy_from_guest(d, &entry, va, sizeof entry);
+    if (ret != 0)
+        return ret;
+    call->entry.op = entry.op;
+    call->entry.progress = 0;
+    for (int i = 0; i < 6; i++)
+        call->entry.args[i] = entry.args[i];
+    return 0;
 }
 
 static int64_t do_multicall(struct xp_domain *d, struct xp_call *call)
 {
     uint64_t va = call->args[0], nr = call->args[1];
-    struct xen_multicall_entry entry;
     if (nr > UINT32_MAX)
         return -XEN_EINVAL;
-    for (uint32_t step = 0; call->progress < nr; call->progress++, step++) {
-        uint64_t at = va + call->progress * sizeof entry;
-        if (step == MULTICALL_STEP)
+    for (int64_t until = xp_now_ns() + MULTICALL_NS; call->progress < nr; call->progress++) {
+        uint64_t at = va + call->progress * sizeof(struct xen_multicall_entry);
+        if (xp_now_ns() > until)
             return XP_CALL_AGAIN;
-        if (xp_copy_from_guest(d, &entry, at, sizeof entry) != 0)
+        if (!call->entry.under_way && take_entry(d, call, at) != 0)
             return -XEN_EFAULT;
-        entry.result = (uint64_t)do_entry(d, &entry);
+        int64_t result = do_entry(d, call);
+        if (result == XP_CALL_AGAIN)
+            return XP_CALL_AGAIN;
         if (d->state != XP_DS_RUNNING)
             return 0;
-        if (xp_copy_to_guest(d, at, &entry, sizeof entry) != 0)
+        if (xp_copy_to_guest(d, at + offsetof(struct xen_multicall_entry, result), &result, sizeof result) != 0)
             return -XEN_EFAULT;
     }
     return 0;
