@@ -25,7 +25,10 @@ def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] | li
     data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MAX_MESSAGE:
         raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} fit")
-    socket.send_fds(sock, [data], list(fds), socket.MSG_NOSIGNAL)
+    if fds:
+        socket.send_fds(sock, [data], list(fds), socket.MSG_NOSIGNAL)
+    else:
+        sock.send(data, socket.MSG_NOSIGNAL)        # a domain that is locked down may not call sendmsg
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:

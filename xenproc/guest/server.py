@@ -10,22 +10,28 @@ import importlib
 import os
 import socket
 import sys
+import tempfile
+import traceback
 
-import dill
-import multiprocess.context  # noqa: F401  (guests that use it find it warm)
+tempfile.tempdir = "/"          # dill asks for one when it is imported, and the pen has none that can be written
 
-from xenproc import wire
-from xenproc.guest import boot, kernel, lockdown  # noqa: F401
-from xenproc.guest.fork import fork_sibling
+import dill  # noqa: E402
+import multiprocess.context  # noqa: E402, F401  (guests that use it find it warm)
+
+from xenproc import wire  # noqa: E402
+from xenproc.guest import boot, kernel, lockdown  # noqa: E402, F401
+from xenproc.guest.fork import fork_sibling  # noqa: E402
 
 
-def preload(names: list[str]) -> None:
-    """Import modules that guests will want; one that cannot be imported here is left for the guest to find out."""
+def preload(names: list[str]) -> dict[str, str]:
+    """Import modules that guests will want; return those that cannot be imported here, with the reason."""
+    failed = {}
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:
-            print(f"xenproc: preload {name}: {error}", file=sys.stderr)
+            failed[f"preload {name}"] = f"{type(error).__name__}: {error}"
+    return failed
 
 
 def serve(control: socket.socket, prepared: lockdown.Prepared) -> None:
@@ -39,6 +45,8 @@ def serve(control: socket.socket, prepared: lockdown.Prepared) -> None:
             control.close()
             try:
                 boot.main(socket.socket(fileno=fds[0]), prepared)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(70)        # boot.main does not return; an error on the way must not come back here
         wire.close_all(fds)
@@ -52,11 +60,13 @@ def main() -> None:
     wire.close_all(fds)
     sys.path[:] = config["sys_path"]
     dill.settings["recurse"] = True
-    preload(config["preload"])
+    refused = preload(config["preload"])
+    if os.environ.get("XENPROC_LANDLOCK"):
+        refused["landlock of the server"] = os.environ.pop("XENPROC_LANDLOCK")
     prepared = lockdown.prepare()
     gc.collect()
     gc.freeze()         # what is shared now stays shared: no collector touches it in a child
-    wire.send(control, {"ready": os.getpid()})
+    wire.send(control, {"ready": os.getpid(), "refused": refused})
     serve(control, prepared)
 
 
