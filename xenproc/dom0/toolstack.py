@@ -7,25 +7,22 @@
 The hypervisor is a process of its own and ends with this one, however this one ends.
 """
 
-import fcntl
 import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
-
-import dill
 
 from xenproc import wire
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client, result_of
 from xenproc.dom0.domain import Domain
+from xenproc.dom0.payload import pack
 from xenproc.errors import ConfigError, EnvironmentLacks
 from xenproc.units import pages
 
 START_TIMEOUT = 30.0
-MAX_PAYLOAD = 1 << 30
 ISOLATION = ("auto", "enforced", "cooperative")
 
 
@@ -72,6 +69,7 @@ class Hypervisor:
         maxmem: int | str | None = None,
         private_memory: int | str = "1G",
         limits: dict[str, int] | None = None,
+        cpus: Iterable[int] | None = None,
         cmdline: str = "",
         timeout: float | None = 2 * DEFAULT_TIMEOUT,
         **kwargs: Any,
@@ -80,7 +78,8 @@ class Hypervisor:
 
         guest: any callable, lambdas and closures too. name: default "domainN". memory: its reservation of machine memory;
         maxmem: what it may grow to. private_memory: what its process may allocate besides (an address-space limit).
-        limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board.
+        limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board. cpus: host CPUs it may run on (as
+        xl.cfg's cpus); default all.
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """
@@ -92,8 +91,9 @@ class Hypervisor:
             "private_memory": pages(private_memory, "private_memory") * 4096,
             "limits": limits or {},
             "cmdline": cmdline,
+            "cpus": None if cpus is None else sorted(set(cpus)),
         }
-        payload = _payload(guest, args, kwargs)
+        payload = pack(guest, args, kwargs)
         try:
             made = self._client.call("create", [payload], timeout, plan=plan)
         finally:
@@ -154,25 +154,3 @@ def _start(config: dict[str, Any]) -> tuple[Client, subprocess.Popen]:
         process.wait()
         raise
     return Client(ours), process
-
-
-def _payload(guest: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Return a sealed descriptor of the pickled callable: opaque to everybody but the guest itself."""
-    if not callable(guest):
-        raise ConfigError(f"guest: expected a callable, got {type(guest).__name__}")
-    try:
-        data = dill.dumps((guest, args, kwargs), recurse=True)
-    except Exception as error:
-        raise ConfigError(f"guest: {guest!r} or its arguments cannot be sent to a domain: {error}") from None
-    if len(data) > MAX_PAYLOAD:
-        raise ConfigError(f"guest: {len(data)} bytes when pickled; at most {MAX_PAYLOAD}")
-    fd = os.memfd_create("xenproc-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    _write_all(fd, data)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    return fd
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view):]

@@ -3,7 +3,7 @@
 One side *offers* (allocates and grants the pages, makes a port), the other *accepts* (maps, binds); the board carries the
 references. Sequence, each step with a deadline:
 1. offerer: grant, alloc_unbound, publish `NAME` = port and references; 2. acceptor: lookup, map, bind_interdomain, publish
-`NAME/up`; 3. offerer: lookup `NAME/up`, make its port direct, set up what lies in the pages, publish `NAME/on`; 4. acceptor: its end, too.
+`NAME/up`; 3. offerer: lookup `NAME/up`, make its port direct, set up what lies in the pages, publish `NAME/on`; 4. acceptor: its end, too, publish `NAME/ok`; 5. offerer: lookup `NAME/ok`: from here on both ends are direct.
 Invariant: whatever fails, each side gives back what it had taken.
 """
 
@@ -114,10 +114,11 @@ def await_peer(link: Link, name: str, timeout: float | None) -> EventChannel:
         raise
 
 
-def confirm(link: Link, name: str) -> None:
-    """[offerer] The pages are set up: the acceptor may look at them. Closes the link if it fails."""
+def confirm(link: Link, name: str, timeout: float | None) -> None:
+    """[offerer] The pages are set up: let the acceptor look at them, wait until it has. Closes the link if it fails."""
     try:
         link.guest.board.publish(link.peer, f"{name}/on", b"")
+        link.guest.board.lookup(link.peer, f"{name}/ok", timeout)
     except BaseException:
         link.close()
         raise
@@ -136,6 +137,7 @@ def accept(guest: "Guest", peer: int | str, name: str, timeout: float | None) ->
         guest.board.publish(link.peer, f"{name}/up", b"")
         guest.board.lookup(link.peer, f"{name}/on", timeout)
         link.event = guest.events.direct(link.port)
+        guest.board.publish(link.peer, f"{name}/ok", b"")
     except BaseException:
         link.close()
         raise

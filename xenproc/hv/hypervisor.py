@@ -125,6 +125,9 @@ class HypervisorProcess:
             raise ConfigError(f"name: expected 1 to 63 bytes and not Domain-0, got {name!r}")
         if any(record.name == name and not record.zombie for record in self.domains.values()):
             raise ConfigError(f"name: a domain called {name!r} exists already")
+        cpus = plan.get("cpus")
+        if cpus is not None and not (cpus and set(cpus) <= os.sched_getaffinity(0)):
+            raise ConfigError(f"cpus: expected some of {sorted(os.sched_getaffinity(0))}, got {cpus}")
         limits = {**LIMITS, **plan.get("limits", {})}
         for key, value in limits.items():
             ceiling = LIMIT_CEILING.get(key)

@@ -137,6 +137,8 @@ class Spawner:
         finally:
             theirs.close()
         process = BootingProcess(ours, pid)
+        if plan.get("cpus") is not None:
+            os.sched_setaffinity(pid, plan["cpus"])
         boot_plan = {
             "domid": domid,
             "name": plan["name"],
