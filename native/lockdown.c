@@ -66,13 +66,20 @@ static int take_uid(const struct xp_lockdown *plan)
     return 0;
 }
 
-static int drop_capabilities(void)
+static int drop_capabilities(const struct xp_lockdown *plan)
 {
+    (void)plan;
     uint64_t caps = 0;
     int ret = xp_drop_caps();
     if (ret == 0)
         ret = xp_effective_caps(&caps);
     return ret == 0 && caps != 0 ? -EPERM : ret;
+}
+
+static int no_new_privs(const struct xp_lockdown *plan)
+{
+    (void)plan;
+    return xp_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 static int install_filter(const struct xp_lockdown *plan)
@@ -90,6 +97,25 @@ static int install_filter(const struct xp_lockdown *plan)
     return xp_seccomp_install(program, plan->nr_insns);
 }
 
+static bool wanted(const struct xp_lockdown *plan, enum xp_step step)
+{
+    return (plan->skip >> step & 1) == 0;
+}
+
+/* The steps that must not fail, in order; the first that does ends it. */
+static int fatal_steps(const struct xp_lockdown *plan, int32_t *result)
+{
+    static const struct {
+        enum xp_step step;
+        int (*run)(const struct xp_lockdown *plan);
+    } steps[] = {{XP_STEP_limits, set_limits}, {XP_STEP_memory, limit_memory}, {XP_STEP_uid, take_uid},
+                 {XP_STEP_capabilities, drop_capabilities}, {XP_STEP_no_new_privs, no_new_privs}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (wanted(plan, steps[i].step) && (result[steps[i].step] = steps[i].run(plan)) < 0)
+            return result[steps[i].step];
+    return 0;
+}
+
 int xp_lockdown(struct xp_lockdown *plan)
 {
     int32_t *result = plan->result;
@@ -99,26 +125,22 @@ int xp_lockdown(struct xp_lockdown *plan)
         return result[XP_STEP_threads];
     if (plan->nr_limits > XP_LOCKDOWN_MAX_LIMITS || plan->nr_keep > XP_LOCKDOWN_MAX_FDS)
         return -EINVAL;
-    if ((result[XP_STEP_limits] = set_limits(plan)) < 0)
-        return result[XP_STEP_limits];
-    if ((result[XP_STEP_memory] = limit_memory(plan)) < 0)
-        return result[XP_STEP_memory];
-    if ((result[XP_STEP_uid] = take_uid(plan)) < 0)
-        return result[XP_STEP_uid];
-    if ((result[XP_STEP_capabilities] = drop_capabilities()) < 0)
-        return result[XP_STEP_capabilities];
-    if ((result[XP_STEP_no_new_privs] = xp_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) < 0)
-        return result[XP_STEP_no_new_privs];
+    int ret = fatal_steps(plan, result);
+    if (ret < 0)
+        return ret;
     /* These two after the uid: a change of uid resets both. */
-    result[XP_STEP_no_dump] = xp_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (wanted(plan, XP_STEP_no_dump))
+        result[XP_STEP_no_dump] = xp_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     result[XP_STEP_death_signal] = xp_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (getppid() != plan->parent)
         _exit(0);                   /* it died before the line above; nobody is left to tell */
-    if (plan->ruleset >= 0)
+    if (plan->ruleset >= 0 && wanted(plan, XP_STEP_landlock))
         result[XP_STEP_landlock] = xp_landlock_restrict(plan->ruleset);
-    if ((result[XP_STEP_descriptors] = xp_close_others(plan->keep, plan->nr_keep)) < 0)
+    if (wanted(plan, XP_STEP_descriptors) &&
+        (result[XP_STEP_descriptors] = xp_close_others(plan->keep, plan->nr_keep)) < 0)
         return result[XP_STEP_descriptors];
-    result[XP_STEP_seccomp] = install_filter(plan);
+    if (wanted(plan, XP_STEP_seccomp))
+        result[XP_STEP_seccomp] = install_filter(plan);
     for (int i = 0; i < XP_NR_STEPS; i++)
         if (result[i] < 0)
             return 1;

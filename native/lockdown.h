@@ -48,6 +48,7 @@ struct xp_lockdown {
     uint32_t pid_places[8];      /* byte offsets in program */
     uint32_t nr_limits;
     uint32_t nr_keep;
+    uint32_t skip;               /* bit n: leave step n out, to see what it is for (tests/hostile); not for XP_STEP_threads */
     struct xp_lockdown_limit limits[XP_LOCKDOWN_MAX_LIMITS];
     int32_t keep[XP_LOCKDOWN_MAX_FDS];   /* ascending */
     int32_t result[XP_NR_STEPS];

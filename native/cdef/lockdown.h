@@ -18,6 +18,7 @@ struct xp_lockdown {
     uint32_t pid_places[8];
     uint32_t nr_limits;
     uint32_t nr_keep;
+    uint32_t skip;
     struct xp_lockdown_limit limits[...];
     int32_t keep[...];
     int32_t result[...];

@@ -70,6 +70,7 @@ class Hypervisor:
         private_memory: int | str = "1G",
         limits: dict[str, int] | None = None,
         cpus: Iterable[int] | None = None,
+        without: Iterable[str] = (),
         cmdline: str = "",
         timeout: float | None = 2 * DEFAULT_TIMEOUT,
         **kwargs: Any,
@@ -91,6 +92,7 @@ class Hypervisor:
             "private_memory": pages(private_memory, "private_memory") * 4096,
             "limits": limits or {},
             "cmdline": cmdline,
+            "without": sorted(without),
             "cpus": None if cpus is None else sorted(set(cpus)),
         }
         payload = pack(guest, args, kwargs)

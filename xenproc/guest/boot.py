@@ -38,8 +38,9 @@ def set_up(sock: socket.socket, prepared: lockdown.Prepared) -> tuple[dict[str, 
     """Steps 1 to 3 of the boot: return (plan, window base, doorbell, payload descriptor)."""
     sock.send(b"hello")
     plan, (memory_fd, payload_fd, doorbell) = wire.receive(sock)
-    base, fds = map_window(memory_fd, plan["nr_frames"], plan["enforce"])
-    os.close(memory_fd)
+    base, fds = map_window(memory_fd, plan["nr_frames"], plan["enforce"] and "window" not in plan["without"])
+    if "descriptors" not in plan["without"]:
+        os.close(memory_fd)
     wire.send(sock, {"window_base": base}, fds)
     wire.close_all(fds)
     wire.receive(sock)          # "attached": our pagemap is open on the other side
@@ -52,12 +53,15 @@ def set_up(sock: socket.socket, prepared: lockdown.Prepared) -> tuple[dict[str, 
 def confine(plan: dict[str, Any], base: int, prepared: lockdown.Prepared, keep: list[int]) -> dict[str, Any]:
     """Seal the window and give up everything else; return what was enforced and what the host refused."""
     size = plan["nr_frames"] * PAGE_SIZE
-    sealed = lib.xp_mseal(base, size) if plan["enforce"] else 0
+    without = frozenset(plan["without"])
+    sealed = lib.xp_mseal(base, size) if plan["enforce"] and "seal" not in without else 0
+    steps = without - {"window", "seal"}
     done = lockdown.lockdown(
-        lockdown.Plan(base, base + size, [0, 1, 2, *keep], plan["uid"], plan["private_memory"]), prepared
+        lockdown.Plan(base, base + size, [0, 1, 2, *keep], plan["uid"], plan["private_memory"], without=steps), prepared
     )
     if sealed < 0:
-        done["refused"]["mseal"] = os.strerror(-sealed)
+        done["refused"]["seal"] = os.strerror(-sealed)
+    done["refused"].update({name: "left out on Domain0's word" for name in without & {"window", "seal"}})
     return done
 
 

@@ -46,6 +46,7 @@ class Plan:
     private_bytes: int = 1 << 30            # what it may map besides the window and what it has already
     max_fds: int = 256
     max_threads: int = 64
+    without: frozenset[str] = frozenset()   # steps left out on Domain0's word, to see what they are for
 
 
 @dataclass
@@ -132,6 +133,7 @@ def order(plan: Plan, ready: Prepared) -> Order:
         it.limits[n].resource = number
         it.limits[n].value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     it.nr_keep = len(keep)
+    it.skip = sum(1 << n for n, name in enumerate(_STEPS) if name in plan.without)
     it.keep[0:len(keep)] = keep
     skipped = {"uid": plan.uid is None, "memory": not plan.private_bytes, "landlock": ready.ruleset < 0}
     results = [lib.XP_STEP_SKIPPED if skipped.get(name) else 0 for name in _STEPS]
@@ -162,6 +164,9 @@ def _report(plan: Plan, ready: Prepared, results: list[int]) -> dict[str, Any]:
     for name, ret in zip(_STEPS, results, strict=True):
         if ret != lib.XP_STEP_SKIPPED:
             _note(report, name, ret)
+    for name in sorted(plan.without):
+        report.refused[name] = "left out on Domain0's word"
+        report.enforced = [step for step in report.enforced if step != name]
     if plan.uid is None:
         report.refused["uid"] = "no uid of its own: it shares one with the other domains, so their threads are not counted apart"
     if results[lib.XP_STEP_landlock] == 0 and ready.landlock_abi >= _SCOPE_SINCE:

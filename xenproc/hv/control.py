@@ -44,6 +44,9 @@ class Control:
             reply = {"ok": True, "result": await self._perform(request, fds)}
         except (XenprocError, OSError, KeyError, TypeError, ValueError, TimeoutError) as error:
             reply = _failure(error)
+        except Exception as error:      # ours: said loudly, and the caller does not wait in vain
+            log.exception("operation %r", request.get("op"))
+            reply = _failure(XenprocError(f"the hypervisor failed at {request.get('op')!r}: {error!r}"))
         finally:
             wire.close_all(fds)
         self._reply({"id": request.get("id"), **reply})

@@ -147,8 +147,7 @@ class Spawner:
             "private_memory": plan.get("private_memory", 1 << 30),
             "uid": self.pen.uid_of(domid),
             "nr_pages": plan["nr_pages"],
-            "faults": plan.get("faults"),
-            "spin": plan.get("spin", True),
+            "without": plan.get("without", []),
         }
         try:
             await process.map_window(boot_plan, [memory_fd, payload_fd])
