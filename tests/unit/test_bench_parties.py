@@ -7,7 +7,6 @@ import struct
 import sys
 import time
 
-import psutil
 import pytest
 
 from xenproc.bench import limits, messages, peers
@@ -19,16 +18,6 @@ from xenproc.native import lib
 
 TWO = resolve("two") if len(usable()) > 1 else resolve("one")
 ONE = resolve("one")
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    before = {child.pid for child in psutil.Process().children()}
-    shm, fds = set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
-    yield
-    assert {child.pid for child in psutil.Process().children()} <= before
-    assert {name for name in set(os.listdir("/dev/shm")) - shm if name.startswith("xenproc.")} == set()
-    assert len(os.listdir("/proc/self/fd")) <= fds + 1
 
 
 def measured(ends, placement, n, poll=False, limit_s=20.0):

@@ -40,7 +40,11 @@ KINDS = {
 
 @pytest.fixture(params=KINDS)
 def pair(request):
-    return KINDS[request.param]()
+    sems = KINDS[request.param]()
+    yield sems
+    for sem in sems:
+        if isinstance(sem, PosixSemaphore):
+            sem.close()
 
 
 def test_counts(pair):
