@@ -31,6 +31,7 @@ class Guest:
         self.domid: int = plan["domid"]
         self.name: str = plan["name"]
         self.window_base = window_base
+        self.doorbell = doorbell
         self._boot = boot
 
         def at(mfn: int) -> int:
