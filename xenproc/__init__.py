@@ -26,8 +26,8 @@ _HOMES = {
     **{
         name: "xenproc.errors"
         for name in (
-            "ConfigError", "DomainCrashed", "EnvironmentLacks", "HypercallError", "HypervisorGone", "NoSuchDomain", "PeerGone",
-            "PeerMisbehaved", "Timeout", "WouldBlock", "XenprocError",
+            "ConfigError", "DomainCrashed", "EnvironmentLacks", "HypercallError", "HypervisorGone", "NoSuchDomain",
+            "NoSuchHypervisor", "PeerGone", "PeerMisbehaved", "Timeout", "WouldBlock", "XenprocError",
         )
     },
 }
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         HypercallError,
         HypervisorGone,
         NoSuchDomain,
+        NoSuchHypervisor,
         PeerGone,
         PeerMisbehaved,
         Timeout,

@@ -41,6 +41,10 @@ class NoSuchDomain(XenprocError, LookupError):
     """No domain of that number or name."""
 
 
+class NoSuchHypervisor(XenprocError, LookupError):
+    """No hypervisor of this user is running, not that one, or more than one to choose from."""
+
+
 class HypervisorGone(XenprocError, ConnectionError):
     """The hypervisor process has ended."""
 

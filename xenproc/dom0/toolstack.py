@@ -7,6 +7,7 @@
 The hypervisor is a process of its own and ends with this one, however this one ends.
 """
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from xenproc import wire
+from xenproc.dom0 import registry
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client, result_of
 from xenproc.dom0.domain import Domain
 from xenproc.dom0.payload import pack
@@ -36,12 +38,14 @@ class Hypervisor:
         isolation: str = "auto",
         spin: bool = True,
         preload: list[str] | tuple[str, ...] = (),
+        register: bool = True,
     ) -> None:
         """Start one.
 
         memory: machine memory, bytes or "256M", backed at once. isolation: "enforced" fails where the kernel cannot
         enforce it, "cooperative" does without, "auto" takes what there is (see info()). spin: may the dispatcher spin
-        briefly before it sleeps. preload: modules that guests find imported already.
+        briefly before it sleeps. preload: modules that guests find imported already. register: let `xenproc list` and
+        other processes of this user find it (dom0/registry.py).
 
         Raises ConfigError (a bad argument) or EnvironmentLacks (no room, no namespaces, ...), before anything is touched.
         """
@@ -55,7 +59,7 @@ class Hypervisor:
             "may_spin": spin and (os.cpu_count() or 1) > 1,
             "preload": list(preload),
             "sys_path": [os.path.abspath(path) for path in sys.path if os.path.exists(path or ".")],
-        })
+        }, register)
         self.pid = self._process.pid
 
     # ---- domains ----
@@ -128,7 +132,7 @@ class Hypervisor:
         self.close()
 
 
-def _start(config: dict[str, Any]) -> tuple[Client, subprocess.Popen]:
+def _start(config: dict[str, Any], register: bool) -> tuple[Client, subprocess.Popen]:
     """Start the hypervisor's process and hand it its configuration."""
     ours, theirs = wire.pair()
     me = os.pidfd_open(os.getpid())
@@ -139,7 +143,12 @@ def _start(config: dict[str, Any]) -> tuple[Client, subprocess.Popen]:
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env, start_new_session=True,
         )
         theirs.close()
-        wire.send(ours, config, [me])
+        with registry.listener(process.pid) if register else contextlib.nullcontext() as listener:
+            wire.send(ours, config, [me, listener.fileno()] if listener else [me])
+    except EnvironmentLacks:
+        process.kill()
+        process.wait()
+        raise
     finally:
         os.close(me)
     ours.settimeout(START_TIMEOUT)

@@ -8,14 +8,18 @@ import asyncio
 import logging
 import os
 import socket
+import struct
 from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, XenprocError
 from xenproc.hv.hypervisor import HypervisorProcess
+from xenproc.hv.objects import kernel_objects
 from xenproc.hv.spawn import receive
 
 log = logging.getLogger("xenproc.hv.control")
+ACCEPT_PAUSE = 0.1
+_UCRED = struct.Struct("3i")
 
 
 class Control:
@@ -79,8 +83,13 @@ class Control:
         if op == "console":
             pos, data = hv.console(request["domid"], request["pos"])
             return {"pos": pos, "text": data.decode("latin-1")}
+        if op == "follow":
+            pos, data, ended = await hv.follow(request["domid"], request["pos"], request["limit"])
+            return {"pos": pos, "text": data.decode("latin-1"), "ended": ended}
         if op == "info":
             return hv.info()
+        if op == "kernel_objects":
+            return kernel_objects(hv.domains.values())
         if op == "ping":
             return {"pid": os.getpid()}
         raise ConfigError(f"request: unknown operation {op!r}")
@@ -100,8 +109,22 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 async def accept(hv: HypervisorProcess, listener: socket.socket) -> None:
-    """Serve everybody who connects to the registry's socket (its directory is the user's alone)."""
+    """Serve everybody of our own user, and root, who connects to the registry's socket (dom0/registry.py)."""
     loop = asyncio.get_running_loop()
     while True:
-        sock, _ = await loop.sock_accept(listener)
-        hv.background(Control(hv, sock).serve())
+        try:
+            sock, _ = await loop.sock_accept(listener)
+        except OSError as error:            # it gave up before we came, or we are out of descriptors
+            log.warning("registry: %s", error)
+            await asyncio.sleep(ACCEPT_PAUSE)
+            continue
+        if may_control(sock):
+            hv.background(Control(hv, sock).serve())
+        else:
+            sock.close()
+
+
+def may_control(sock: socket.socket) -> bool:
+    """Does the other end belong to our user or to root? The kernel says so; anybody can connect to an abstract name."""
+    _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return uid in (0, os.geteuid())

@@ -34,6 +34,8 @@ class DomainRecord:
     ended: asyncio.Future | None = None
     exit: dict[str, Any] | None = None
     zombie: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)     # it wrote to its console, or ended
+    last_words: tuple[int, bytes] = (0, b"")                       # console: end position and tail, once it is dead
 
 
 def core_info(hv: Any, domid: int) -> Any:
@@ -95,7 +97,8 @@ def exit_report(hv: Any, record: DomainRecord, status: os.waitid_result | None) 
     info = core_info(hv, record.domid)
     death = _death(status)
     report = _report(hv, record.domid, info)
-    _, tail = console_text(hv, record.domid, max(0, info.console_prod - CONSOLE_TAIL))
+    record.last_words = console_text(hv, record.domid, max(0, info.console_prod - CONSOLE_TAIL))
+    tail = record.last_words[1]
     record_out: dict[str, Any] = {
         "domid": record.domid,
         "name": record.name,

@@ -28,6 +28,7 @@ log = logging.getLogger("xenproc.hv")
 MAX_DOMAINS = 4096
 KEPT_EXITS = 4096
 SCRUB_STEP = 64
+MAX_FOLLOW = 60.0
 LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
 LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65536, "max_direct": 4096, "max_board": 4096}
 # What Domain0 may leave out for one domain, to see what it is for (native/lockdown.h; window and seal: guest/boot.py).
@@ -108,6 +109,8 @@ class HypervisorProcess:
         for i in range(lib.xp_hv_news(self.core, domids, 64)):
             record = self.domains.get(domids[i])
             info = core_info(self.core, domids[i]) if record else None
+            if record is not None:
+                record.news.set()
             if record is not None and info is not None and info.state == 2:
                 self._kill(record)      # it asked for its end, or broke a rule
 
@@ -232,6 +235,7 @@ class HypervisorProcess:
             status = os.waitid(os.P_PIDFD, record.pidfd, os.WEXITED)
         lib.xp_domain_dying(self.core, record.domid)
         record.exit = exit_report(self.core, record, status)
+        record.news.set()
         self.background(self._bury(record))
 
     async def _bury(self, record: DomainRecord) -> None:
@@ -353,6 +357,24 @@ class HypervisorProcess:
         """Return (new position, bytes) of a domain's console. Raises NoSuchDomain."""
         self.find(domid)
         return console_text(self.core, domid, pos)
+
+    async def follow(self, domid: int, pos: int, limit: float) -> tuple[int, bytes, bool]:
+        """As console, but waits up to `limit` seconds for more; also returns whether the domain has ended. Raises NoSuchDomain.
+
+        The end of a dead domain's console is in its exit record, which whoever waits for it cannot take from us.
+        """
+        record = self.find(domid)
+        end = asyncio.get_running_loop().time() + min(limit, MAX_FOLLOW)
+        while record.exit is None:
+            new, data = console_text(self.core, domid, pos)
+            left = end - asyncio.get_running_loop().time()
+            if data or left <= 0:
+                return new, data, False
+            record.news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(record.news.wait(), left)
+        console_end, tail = record.last_words
+        return console_end, tail[max(0, pos - (console_end - len(tail))):], True
 
     def info(self) -> dict[str, Any]:
         """Return what `xenproc info` shows."""
