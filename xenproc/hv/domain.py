@@ -16,6 +16,7 @@ from xenproc.native import ffi, lib
 REASONS = ("poweroff", "reboot", "suspend", "crash", "watchdog", "soft_reset")
 CRASH = 3
 CONSOLE_TAIL = 4096
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)     # signals that have an address
 _C_STATES = ("building", "running", "shutdown", "dying")
 
 
@@ -130,7 +131,7 @@ def _crash(info: Any, death: dict[str, Any], report: dict[str, Any]) -> dict[str
     if "traceback" in report:
         crash["traceback"] = report["traceback"]
     # The address is the domain's own claim; it is worth showing only where the kernel agrees on the signal.
-    if info.crash_signo and info.crash_signo == death.get("signo"):
+    if info.crash_signo in _FAULTS and info.crash_signo == death.get("signo"):
         crash["fault_address"] = hex(info.crash_addr)
         crash["rip"] = hex(info.crash_rip)
     crash["last_hypercalls"] = [

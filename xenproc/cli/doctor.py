@@ -1,0 +1,25 @@
+"""`xenproc doctor`: what this host offers, what it lacks, what that costs and how to change it."""
+
+import click
+
+from xenproc.cli.common import json_option, print_json
+from xenproc.dom0 import host
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what this host offers and what it lacks. Exit status 3 if isolation cannot be enforced in full."""
+    rows = host.examine()
+    lacking = [row for row in rows if not row["ok"]]
+    if as_json:
+        print_json(host=rows)
+    else:
+        for row in rows:
+            mark = click.style("ok", fg="green") if row["ok"] else click.style("--", fg="red")
+            click.echo(f"[{mark}] {row['what']}: {row['detail']}")
+            if not row["ok"]:
+                click.echo(f"       without it: {row['cost']}\n       remedy: {row['remedy']}")
+        click.echo("isolation: enforced" if not lacking else f"isolation: {len(lacking)} things are missing")
+    if lacking:
+        raise click.exceptions.Exit(3)

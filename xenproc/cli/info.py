@@ -1,0 +1,37 @@
+"""`xenproc info`: one hypervisor, from outside."""
+
+import click
+
+from xenproc.cli.common import hv_option, json_option, print_json
+from xenproc.dom0 import registry
+from xenproc.units import PAGE_SIZE, human
+
+
+@click.command()
+@hv_option
+@json_option
+def info(hv: int | None, as_json: bool) -> None:
+    """Show a hypervisor: memory, isolation and why, counters."""
+    client = registry.connect(hv)
+    found = client.call("info")
+    objects = client.call("kernel_objects")
+    client.close()
+    if as_json:
+        print_json(**found, objects=objects)
+        return
+    memory, isolation = found["memory"], found["isolation"]
+    lines = [
+        ("hypervisor", f"process {found['pid']}, up {found['system_time_ns'] / 1e9:.1f} s"),
+        ("machine memory", f"{human(memory['frames'] * PAGE_SIZE)} in {memory['frames']} frames, {memory['free']} free, "
+                           f"{memory['dirty']} to be scrubbed"),
+        ("domains", f"{found['domains']} with Domain-0"),
+        ("isolation", isolation["mode"]),
+        ("namespaces", ", ".join(isolation["namespaces"]) or "none"),
+        ("hypercalls", f"{found['hypercalls']} answered; slept {found['sleeps']} times, spun {found['spins']}"),
+        ("descriptors", str(found["kernel_objects"]["descriptors"])),
+        ("audit", "clean" if found["audit"] == 0 else f"{found['audit']} broken invariants"),
+    ]
+    for name, value in lines:
+        click.echo(f"{name:<16}: {value}")
+    for what, why in isolation["refused"].items():
+        click.echo(f"{'not enforced':<16}: {what}: {why}")

@@ -1,0 +1,22 @@
+"""What the host offers to a hypervisor, asked in a process of its own (xenproc/hv/host.py): Domain0 does not import the hypervisor."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from xenproc.errors import XenprocError
+
+DEADLINE_S = 30
+
+
+def examine() -> list[dict[str, Any]]:
+    """Return a dict for each thing that matters: what, ok, detail, cost (what is lost without it), remedy."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
+    done = subprocess.run([sys.executable, "-m", "xenproc.hv.host", "--json"], capture_output=True, timeout=DEADLINE_S, env=env,
+                          check=False)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise XenprocError(f"the host could not be examined: {done.stderr.decode(errors='replace').strip()[-300:]}") from None
