@@ -16,7 +16,7 @@ MAX_LINES = 500
 
 # Modules of the top level that every layer but abi may use. A new one is a decision: it is added here.
 COMMON = {
-    "errors", "units", "native", "machine", "semaphore", "wire", "fork", "ring", "vchan", "vchan_end", "fault",
+    "errors", "units", "native", "machine", "semaphore", "wire", "fork", "ring", "ring_layout", "vchan", "vchan_end", "fault",
 }
 LAYERS = {
     "abi": set(),

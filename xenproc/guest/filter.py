@@ -38,6 +38,7 @@ class Condition:
     """Something about the arguments; `emit` makes code that goes to label `yes` or `no`."""
 
     def emit(self, asm: Assembler, yes: str, no: str) -> None:
+        """Append the code that decides, which ends at one of the labels."""
         raise NotImplementedError
 
 
