@@ -85,29 +85,29 @@ class Guest:
         self, peer: int | str, name: str = "channel", ring_size: int | str = "64K", timeout: float | None = 5.0, **options: Any
     ) -> Any:
         """Return the server's end of a message channel (xenproc.vchan.Channel) to guest `peer`; waits for its connect."""
-        from xenproc.guest.channels import Channel
+        from xenproc.guest.channels import Channel, listen
 
-        return Channel.listen(self, peer, name, ring_size, timeout, **options)
+        return listen(Channel, self, peer, name, ring_size, timeout, **options)
 
     def channel_connect(self, peer: int | str, name: str = "channel", timeout: float | None = 5.0, **options: Any) -> Any:
         """Return the client's end of the message channel that guest `peer` listens on."""
-        from xenproc.guest.channels import Channel
+        from xenproc.guest.channels import Channel, connect
 
-        return Channel.connect(self, peer, name, timeout, **options)
+        return connect(Channel, self, peer, name, timeout, **options)
 
     def stream_listen(
         self, peer: int | str, name: str = "stream", ring_size: int | str = "64K", timeout: float | None = 5.0, **options: Any
     ) -> Any:
         """Return the server's end of a byte stream (xenproc.vchan.Stream) to guest `peer`; waits for its connect."""
-        from xenproc.guest.channels import Stream
+        from xenproc.guest.channels import Stream, listen
 
-        return Stream.listen(self, peer, name, ring_size, timeout, **options)
+        return listen(Stream, self, peer, name, ring_size, timeout, **options)
 
     def stream_connect(self, peer: int | str, name: str = "stream", timeout: float | None = 5.0, **options: Any) -> Any:
         """Return the client's end of the byte stream that guest `peer` listens on."""
-        from xenproc.guest.channels import Stream
+        from xenproc.guest.channels import Stream, connect
 
-        return Stream.connect(self, peer, name, timeout, **options)
+        return connect(Stream, self, peer, name, timeout, **options)
 
     def report(self, kind: int, data: bytes) -> None:
         """Tell Domain0: the result, a traceback, or that the guest has begun to run."""
