@@ -2,7 +2,7 @@
 
 Owns nothing. Used by the pen (xenproc/hv/pen.py) and by the warm server (xenproc/guest/fork.py), each of which must have
 only one thread: another thread's locks would be held for ever in the child.
-Invariant: Python is told before and after, as by os.fork: the import lock, the GIL and the at-fork handlers are right in the child.
+Invariant: Python is told before and after, as by os.fork: import lock, GIL and at-fork handlers are right in the child.
 """
 
 import ctypes
@@ -20,7 +20,8 @@ def clone(flags: int = 0, *, want_pidfd: bool = False) -> tuple[int, int]:
     Source: clone(2). Unlike os.fork no handler of pthread_atfork runs.
     """
     pidfd = ffi.new("int *", -1)
-    before, child, parent = (getattr(ctypes.pythonapi, f"PyOS_{name}") for name in ("BeforeFork", "AfterFork_Child", "AfterFork_Parent"))
+    names = ("BeforeFork", "AfterFork_Child", "AfterFork_Parent")
+    before, child, parent = (getattr(ctypes.pythonapi, f"PyOS_{name}") for name in names)
     before()
     pid = lib.xp_clone(flags, pidfd if want_pidfd else ffi.NULL)
     if pid == 0:

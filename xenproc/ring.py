@@ -79,7 +79,7 @@ class _End:
         view = self.view(what)
         if len(view) // self.nr_ents % struct.calcsize(format):
             raise ConfigError(f"ring: entries of {len(view) // self.nr_ents} bytes are no whole number of {format!r}")
-        return view.cast("B").cast(format)
+        return view.cast("B").cast(format)  # type: ignore[call-overload]
 
     def array(self, what: str) -> Any:
         """Return "requests" or "responses" as a NumPy structured array, without copying. Needs numpy."""

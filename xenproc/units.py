@@ -43,7 +43,8 @@ def human(nr_bytes: int) -> str:
     """Return a size for people: 8388608 -> "8 MiB"."""
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if nr_bytes >= 1 << shift:
-            return f"{nr_bytes / (1 << shift):g} {unit}" if nr_bytes % (1 << shift) == 0 else f"{nr_bytes / (1 << shift):.1f} {unit}"
+            exact = nr_bytes % (1 << shift) == 0
+            return f"{nr_bytes / (1 << shift):{'g' if exact else '.1f'}} {unit}"
     return f"{nr_bytes} B"
 
 

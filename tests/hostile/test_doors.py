@@ -115,8 +115,8 @@ def test_no_descriptor_of_ours_is_left(hv):
                 mode = os.fstat(fd).st_mode
             except OSError:
                 continue
-            kinds[fd] = "socket" if stat.S_ISSOCK(mode) else "device" if stat.S_ISCHR(mode) else "other" if stat.S_IFMT(mode) == 0 \
-                else "file"
+            names = {stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", 0: "other"}
+            kinds[fd] = names.get(stat.S_IFMT(mode), "file")
         return kinds
 
     kinds = hv.create(guest).wait(10)
@@ -130,7 +130,8 @@ def test_only_pythons_files_can_be_seen(hv):
     def guest(g):
         import os
 
-        seen = {path: os.listdir(path) if os.path.isdir(path) else None for path in ("/proc", "/dev/shm", "/home", "/sys", "/run")}
+        hidden = ("/proc", "/dev/shm", "/home", "/sys", "/run")
+        seen = {path: os.listdir(path) if os.path.isdir(path) else None for path in hidden}
         try:
             os.open("/made-by-a-guest", os.O_CREAT | os.O_WRONLY)
         except OSError as error:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 def hv_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--hv PID`."""
-    return click.option("--hv", type=int, metavar="PID", help="Which hypervisor, by its pid; needed if there are several.")(function)
+    return click.option("--hv", type=int, metavar="PID", help="Which hypervisor, by its pid, if there are several.")(function)
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:

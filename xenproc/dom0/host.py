@@ -1,4 +1,4 @@
-"""What the host offers to a hypervisor, asked in a process of its own (xenproc/hv/host.py): Domain0 does not import the hypervisor."""
+"""What the host offers to a hypervisor, asked in a process of its own: Domain0 does not import xenproc/hv/host.py."""
 
 import json
 import os

@@ -35,7 +35,7 @@ def collect(remove: bool = True, directory: str = SHM_DIR) -> list[str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for path in sorted(Path(directory).iterdir()):
             match = _NAME.fullmatch(path.name)
-            if not match or _alive(int(match[1])) or path.lstat().st_uid not in (os.geteuid(),) and os.geteuid() != 0:
+            if not match or _alive(int(match[1])) or (path.lstat().st_uid not in (os.geteuid(),) and os.geteuid() != 0):
                 continue
             if remove:
                 path.unlink(missing_ok=True)

@@ -89,7 +89,7 @@ class Hypervisor:
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """
         nr_pages = pages(memory, "memory")
-        plan = {
+        plan: dict[str, Any] = {
             "name": name if name is not None else f"domain{next(self._names)}",
             "nr_pages": nr_pages,
             "max_pages": nr_pages if maxmem is None else pages(maxmem, "maxmem"),

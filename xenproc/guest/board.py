@@ -51,13 +51,13 @@ class Board:
         """Return a number as it is, a name resolved."""
         return peer if isinstance(peer, int) else self.resolve(peer, timeout)
 
-    def _op(self, key: str):  # noqa: ANN202
+    def _op(self, key: str):
         data = key.encode()
         if not 0 < len(data) < lib.XP_BOARD_KEY_MAX:
             raise ConfigError(f"key: expected 1 to {lib.XP_BOARD_KEY_MAX - 1} bytes, got {key!r}")
         return self._calls.struct("struct xp_op_board", key=data)
 
-    def _wait(self, cmd: int, address: int, op, timeout: float | None) -> None:  # noqa: ANN001
+    def _wait(self, cmd: int, address: int, op, timeout: float | None) -> None:
         op.timeout_ns = timeout_ns(timeout)
         limit = min(op.timeout_ns + _SLACK_NS, (1 << 63) - 1)
         self._calls.xenproc_op(cmd, address, timeout_ns=limit)

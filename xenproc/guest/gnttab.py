@@ -124,7 +124,7 @@ class Grants:
         """Does the other side map or copy it right now?"""
         return bool(self._entry(ref).flags & (GrantFlag.reading | GrantFlag.writing))
 
-    def _entry(self, ref: int):  # noqa: ANN202
+    def _entry(self, ref: int):
         table = ffi.cast("struct xen_grant_entry_v1 *", self._frames[ref // _PER_FRAME])
         return ffi.addressof(table, ref % _PER_FRAME)
 

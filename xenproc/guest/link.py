@@ -2,8 +2,11 @@
 
 One side *offers* (allocates and grants the pages, makes a port), the other *accepts* (maps, binds); the board carries the
 references. Sequence, each step with a deadline:
-1. offerer: grant, alloc_unbound, publish `NAME` = port and references; 2. acceptor: lookup, map, bind_interdomain, publish
-`NAME/up`; 3. offerer: lookup `NAME/up`, make its port direct, set up what lies in the pages, publish `NAME/on`; 4. acceptor: its end, too, publish `NAME/ok`; 5. offerer: lookup `NAME/ok`: from here on both ends are direct.
+1. offerer: grant, alloc_unbound, publish `NAME` = port and references;
+2. acceptor: lookup, map, bind_interdomain, publish `NAME/up`;
+3. offerer: lookup `NAME/up`, make its port direct, set up what lies in the pages, publish `NAME/on`;
+4. acceptor: make its end direct, too, publish `NAME/ok`;
+5. offerer: lookup `NAME/ok`: from here on both ends are direct.
 Invariant: whatever fails, each side gives back what it had taken.
 """
 

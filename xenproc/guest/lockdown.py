@@ -91,7 +91,9 @@ def prepare() -> Prepared:
     else:
         ready.refused["landlock"] = "the kernel has no Landlock, or it is not among its active LSMs (boot option lsm=)"
     if ready.landlock_abi < _SCOPE_SINCE:
-        ready.refused["landlock_scope"] = f"Landlock ABI {ready.landlock_abi}; signals and abstract sockets need {_SCOPE_SINCE} (Linux 6.12)"
+        ready.refused["landlock_scope"] = (
+            f"Landlock ABI {ready.landlock_abi}; signals and abstract sockets need {_SCOPE_SINCE} (Linux 6.12)"
+        )
     return ready
 
 

@@ -32,7 +32,9 @@ MAX_FOLLOW = 60.0
 LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
 LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65536, "max_direct": 4096, "max_board": 4096}
 # What Domain0 may leave out for one domain, to see what it is for (native/lockdown.h; window and seal: guest/boot.py).
-DEFENCES = frozenset({"window", "seal", "limits", "memory", "uid", "capabilities", "no_dump", "landlock", "descriptors", "seccomp"})
+DEFENCES = frozenset({
+    "window", "seal", "limits", "memory", "uid", "capabilities", "no_dump", "landlock", "descriptors", "seccomp",
+})
 
 
 class HypervisorProcess:

@@ -1,4 +1,4 @@
-"""What the kernel holds for this hypervisor and each domain: descriptors by kind, threads. Read from /proc when asked, never kept.
+"""What the kernel holds for this hypervisor and each domain: descriptors by kind, threads. Read from /proc when asked.
 
 Called by control.py for `xenproc info`. What may not be read is None, never 0.
 """

@@ -79,7 +79,7 @@ class BootingProcess:
         return message["enforced"]
 
     def go(self, **frames: int) -> None:
-        """Let the guest run; `frames` are where its call page and start_info lie. The core's copy of the socket is the only one left after abandon()."""
+        """Let the guest run; `frames` are where its call page and start_info lie."""
         wire.send(self.sock, {"go": True, **frames})
 
     def abandon(self) -> None:
@@ -89,19 +89,29 @@ class BootingProcess:
             wire.close_all([fd for fd in (self.uffd, self.pagemap_fd, self.doorbell) if fd >= 0])
 
 
+async def readable(sock: socket.socket) -> None:
+    """Wait until there is something to read."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock.fileno(), wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock.fileno())
+
+
 async def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """wire.receive on a non-blocking socket, without holding the loop."""
-    loop = asyncio.get_running_loop()
     while True:
         try:
             return wire.receive(sock)
         except BlockingIOError:
-            ready = loop.create_future()
-            loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
-            try:
-                await ready
-            finally:
-                loop.remove_reader(sock.fileno())
+            await readable(sock)
 
 
 class Spawner:
@@ -167,16 +177,11 @@ class Spawner:
 
     async def _hello(self, sock: socket.socket) -> int:
         """Return the new process's pid as our pid namespace numbers it, from the kernel."""
-        loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
         try:
             async with asyncio.timeout(BOOT_DEADLINE):
-                await ready
+                await readable(sock)
         except TimeoutError:
             raise EnvironmentLacks("the warm server did not fork a process in time") from None
-        finally:
-            loop.remove_reader(sock.fileno())
         data, ancillary, _, _ = sock.recvmsg(64, socket.CMSG_SPACE(_UCRED.size))
         if not data:
             raise EnvironmentLacks("the warm server could not fork a process")
