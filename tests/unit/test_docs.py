@@ -114,5 +114,5 @@ def test_other_output_is_found():
 
 
 def test_only_marked_blocks_are_snippets(tmp_path):
-    text = "```python\nx\n```\n\n```python runnable\nprint(1)\n```\n\n```text output\n1\n```\n\n```python runnable\npass\n```\nword\n"
-    assert [(s.line, s.code, s.output) for s in snippets(tmp_path, text)] == [(5, "print(1)\n", "1\n"), (13, "pass\n", None)]
+    text = "```python\nx\n```\n```python runnable\nprint(1)\n```\n\n```text output\n1\n```\n\n```python runnable\npass\n```\nword\n"
+    assert [(s.line, s.code, s.output) for s in snippets(tmp_path, text)] == [(4, "print(1)\n", "1\n"), (12, "pass\n", None)]
