@@ -16,38 +16,41 @@
 /* Near enough for a limit: the exact size costs five more trials. */
 #define VM_GRAIN 65536u
 
-static int single_thread(void)
+static int single_thread(const struct xp_lockdown *plan)
 {
+    (void)plan;
     int single = xp_single_threaded();
     return single == 1 ? 0 : single == 0 ? -EBUSY : single;
 }
 
+/* Sets a limit for good, or leaves a lower one that is there. */
 static int limit_to(int resource, uint64_t value)
 {
-    struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) != 0)
+        return -errno;
+    if (limit.rlim_max > value)             /* RLIM_INFINITY is the highest value */
+        limit.rlim_max = value;
+    limit.rlim_cur = limit.rlim_max;
     return setrlimit(resource, &limit) == 0 ? 0 : -errno;
 }
 
 static int set_limits(const struct xp_lockdown *plan)
 {
-    for (uint32_t i = 0; i < plan->nr_limits; i++) {
-        int ret = limit_to(plan->limits[i].resource, plan->limits[i].value);
-        if (ret < 0)
-            return ret;
-    }
-    return 0;
+    int ret = limit_to(RLIMIT_NOFILE, plan->max_fds);
+    if (ret == 0 && plan->uid >= 0 && (plan->skip >> XP_STEP_uid & 1) == 0)
+        ret = limit_to(RLIMIT_NPROC, plan->max_threads);
+    for (uint32_t i = 0; ret == 0 && i < plan->nr_limits; i++)
+        ret = limit_to(plan->limits[i].resource, plan->limits[i].value);
+    return ret;
 }
 
 static int limit_memory(const struct xp_lockdown *plan)
 {
     if (plan->private_bytes == 0)
         return XP_STEP_SKIPPED;
-    int64_t now = xp_vm_bytes(plan->vm_hint, VM_GRAIN);
-    struct rlimit old;
-    if (now < 0 || getrlimit(RLIMIT_AS, &old) != 0)
-        return now < 0 ? (int)now : -errno;
-    uint64_t limit = (uint64_t)now + plan->private_bytes;
-    return limit_to(RLIMIT_AS, limit < old.rlim_max ? limit : old.rlim_max);
+    int64_t now = xp_vm_bytes(plan->vm_bytes + (plan->window_end - plan->window_base), VM_GRAIN);
+    return now < 0 ? (int)now : limit_to(RLIMIT_AS, (uint64_t)now + plan->private_bytes);
 }
 
 static int take_uid(const struct xp_lockdown *plan)
@@ -82,67 +85,80 @@ static int no_new_privs(const struct xp_lockdown *plan)
     return xp_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+static int no_dump(const struct xp_lockdown *plan)
+{
+    (void)plan;
+    return xp_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static int death_signal(const struct xp_lockdown *plan)
+{
+    int ret = xp_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != plan->parent)
+        _exit(0);               /* it died before the line above: nobody is left to tell */
+    return ret;
+}
+
+static int restrict_files(const struct xp_lockdown *plan)
+{
+    return plan->ruleset < 0 ? XP_STEP_SKIPPED : xp_landlock_restrict(plan->ruleset);
+}
+
+static int close_descriptors(const struct xp_lockdown *plan) { return xp_close_others(plan->keep, plan->nr_keep); }
+
 static int install_filter(const struct xp_lockdown *plan)
 {
     uint8_t program[MAX_INSNS * INSN_SIZE];
-    uint32_t pid = (uint32_t)getpid();
-    if (plan->nr_insns > MAX_INSNS || plan->nr_pid_places > sizeof plan->pid_places / sizeof *plan->pid_places)
+    if (plan->nr_insns > MAX_INSNS || plan->nr_places > XP_LOCKDOWN_MAX_PLACES)
         return -EINVAL;
+    const uint64_t round = (1u << XP_WINDOW_UNIT_SHIFT) - 1;
+    const uint32_t constants[] = {
+        [XP_PLACE_PID] = (uint32_t)getpid(),
+        [XP_PLACE_WINDOW_FIRST] = (uint32_t)(plan->window_base >> XP_WINDOW_UNIT_SHIFT),
+        [XP_PLACE_WINDOW_END] = (uint32_t)((plan->window_end + round) >> XP_WINDOW_UNIT_SHIFT),
+    };
     memcpy(program, plan->program, (size_t)plan->nr_insns * INSN_SIZE);
-    for (uint32_t i = 0; i < plan->nr_pid_places; i++) {
-        if (plan->pid_places[i] > plan->nr_insns * INSN_SIZE - sizeof pid)
+    for (uint32_t i = 0; i < plan->nr_places; i++) {
+        const struct xp_lockdown_place *at = &plan->places[i];
+        if (at->offset > plan->nr_insns * INSN_SIZE - sizeof *constants || at->what >= sizeof constants / sizeof *constants)
             return -EINVAL;
-        memcpy(program + plan->pid_places[i], &pid, sizeof pid);
+        memcpy(program + at->offset, &constants[at->what], sizeof *constants);
     }
     return xp_seccomp_install(program, plan->nr_insns);
 }
 
-static bool wanted(const struct xp_lockdown *plan, enum xp_step step)
-{
-    return (plan->skip >> step & 1) == 0;
-}
+struct step { int (*run)(const struct xp_lockdown *plan); bool fatal; };
 
-/* The steps that must not fail, in order; the first that does ends it. */
-static int fatal_steps(const struct xp_lockdown *plan, int32_t *result)
-{
-    static const struct {
-        enum xp_step step;
-        int (*run)(const struct xp_lockdown *plan);
-    } steps[] = {{XP_STEP_limits, set_limits}, {XP_STEP_memory, limit_memory}, {XP_STEP_uid, take_uid},
-                 {XP_STEP_capabilities, drop_capabilities}, {XP_STEP_no_new_privs, no_new_privs}};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
-        if (wanted(plan, steps[i].step) && (result[steps[i].step] = steps[i].run(plan)) < 0)
-            return result[steps[i].step];
-    return 0;
-}
+/* no_dump and death_signal after the uid, which resets both. */
+static const struct step steps[XP_NR_STEPS] = {
+    [XP_STEP_threads] = {single_thread, true},
+    [XP_STEP_limits] = {set_limits, true},
+    [XP_STEP_memory] = {limit_memory, true},
+    [XP_STEP_uid] = {take_uid, true},
+    [XP_STEP_capabilities] = {drop_capabilities, true},
+    [XP_STEP_no_new_privs] = {no_new_privs, true},
+    [XP_STEP_no_dump] = {no_dump, false},
+    [XP_STEP_death_signal] = {death_signal, false},
+    [XP_STEP_landlock] = {restrict_files, false},
+    [XP_STEP_descriptors] = {close_descriptors, true},
+    [XP_STEP_seccomp] = {install_filter, false},
+};
 
 int xp_lockdown(struct xp_lockdown *plan)
 {
-    int32_t *result = plan->result;
-    for (int i = 0; i < XP_NR_STEPS; i++)
-        result[i] = XP_STEP_SKIPPED;
-    if ((result[XP_STEP_threads] = single_thread()) < 0)
-        return result[XP_STEP_threads];
-    if (plan->nr_limits > XP_LOCKDOWN_MAX_LIMITS || plan->nr_keep > XP_LOCKDOWN_MAX_FDS)
+    int refused = 0;
+    if (plan->nr_limits > XP_LOCKDOWN_MAX_LIMITS || plan->nr_keep > XP_LOCKDOWN_MAX_FDS ||
+        plan->window_base > plan->window_end || plan->window_end >> 47 != 0)
         return -EINVAL;
-    int ret = fatal_steps(plan, result);
-    if (ret < 0)
-        return ret;
-    /* These two after the uid: a change of uid resets both. */
-    if (wanted(plan, XP_STEP_no_dump))
-        result[XP_STEP_no_dump] = xp_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    result[XP_STEP_death_signal] = xp_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != plan->parent)
-        _exit(0);                   /* it died before the line above; nobody is left to tell */
-    if (plan->ruleset >= 0 && wanted(plan, XP_STEP_landlock))
-        result[XP_STEP_landlock] = xp_landlock_restrict(plan->ruleset);
-    if (wanted(plan, XP_STEP_descriptors) &&
-        (result[XP_STEP_descriptors] = xp_close_others(plan->keep, plan->nr_keep)) < 0)
-        return result[XP_STEP_descriptors];
-    if (wanted(plan, XP_STEP_seccomp))
-        result[XP_STEP_seccomp] = install_filter(plan);
     for (int i = 0; i < XP_NR_STEPS; i++)
-        if (result[i] < 0)
-            return 1;
-    return 0;
+        plan->result[i] = XP_STEP_SKIPPED;
+    for (int i = 0; i < XP_NR_STEPS; i++) {
+        if (plan->skip >> i & 1)
+            continue;
+        plan->result[i] = steps[i].run(plan);
+        if (plan->result[i] < 0 && steps[i].fatal)
+            return plan->result[i];
+        refused |= plan->result[i] < 0;
+    }
+    return refused;
 }

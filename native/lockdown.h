@@ -5,7 +5,7 @@
  * been forked: each page of Python that is touched first is copied, and that cost more than the steps themselves.
  *   1. A step that needs a privilege comes before the one that gives it up.
  *   2. Every step's outcome is in result[]: 0 done, -errno refused by the host, XP_STEP_SKIPPED not asked for.
- *   3. Where a step fails that would leave the child with more than it should have (XP_STEP_fatal), nothing after it is
+ *   3. Where a step fails that would leave the child with more than it should have ([fatal]), nothing after it is
  *      tried and the call returns its -errno: the caller must end the process.
  */
 #ifndef XP_LOCKDOWN_H
@@ -32,25 +32,39 @@ enum xp_step {
 
 #define XP_LOCKDOWN_MAX_LIMITS 16
 #define XP_LOCKDOWN_MAX_FDS 32
+#define XP_LOCKDOWN_MAX_PLACES 16
 
 struct xp_lockdown_limit { int32_t resource; uint32_t pad; uint64_t value; };
 
-/* What is to be done; filled by Python, most of it once in the server. */
+/* A constant of the filter that differs from domain to domain. */
+enum xp_place_what { XP_PLACE_PID = 0, XP_PLACE_WINDOW_FIRST = 1, XP_PLACE_WINDOW_END = 2 };
+struct xp_lockdown_place { uint32_t offset, what; };
+
+/* The window is compared in units of 64 KiB, rounded outwards (xenproc/guest/filter.py). */
+#define XP_WINDOW_UNIT_SHIFT 16
+
+/* What is to be done. The server fills all of it once but the first group, which is the domain's. */
 struct xp_lockdown {
     int64_t uid;                 /* -1: keep the server's */
+    uint64_t window_base;        /* both 0: there is no window */
+    uint64_t window_end;
+    uint64_t private_bytes;      /* how much the address space may grow; 0: no limit */
+    uint64_t max_fds;
+    uint64_t max_threads;        /* counted by uid: set only with a uid of its own */
+    uint32_t skip;               /* bit n: step n is left out (the tests show that each is needed) */
+    uint32_t nr_keep;
+    int32_t keep[XP_LOCKDOWN_MAX_FDS];   /* ascending */
+
     int32_t parent;              /* getppid() while the hypervisor lives */
     int32_t ruleset;             /* Landlock, or -1 */
-    uint64_t vm_hint;            /* where to look for the size of the address space, bytes */
-    uint64_t private_bytes;      /* how much it may grow from there; 0: no limit */
-    const uint8_t *program;      /* the filter, nr_insns x 8 bytes, to be copied and given this process's pid */
+    uint64_t vm_bytes;           /* of the server's address space: where to look first */
+    const uint8_t *program;      /* the filter, nr_insns x 8 bytes: copied, then given this domain's constants */
     uint32_t nr_insns;
-    uint32_t nr_pid_places;
-    uint32_t pid_places[8];      /* byte offsets in program */
+    uint32_t nr_places;
+    struct xp_lockdown_place places[XP_LOCKDOWN_MAX_PLACES];
     uint32_t nr_limits;
-    uint32_t nr_keep;
-    uint32_t skip;               /* bit n: leave step n out, to see what it is for (tests/hostile); not for XP_STEP_threads */
     struct xp_lockdown_limit limits[XP_LOCKDOWN_MAX_LIMITS];
-    int32_t keep[XP_LOCKDOWN_MAX_FDS];   /* ascending */
+
     int32_t result[XP_NR_STEPS];
 };
 

@@ -8,6 +8,7 @@ Pure. Used by xenproc/guest/lockdown.py; tests/unit/test_filter.py tries every l
 Source: seccomp(2), the calls' manual pages, and what CPython, ctypes, NumPy, asyncio and this library were seen to call.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -334,27 +335,26 @@ def _range_check(asm: Assembler) -> None:
     asm.branch(bpf.JGT, WINDOW_FIRST, yes=_REFUSE, no=_ALLOW)
 
 
-_TEMPLATE, _PLACES = _assemble()
-NR_INSNS = len(_TEMPLATE) // bpf.INSN.size
-PID_PLACES: list[int] = _PLACES["pid"]      # byte offsets of the constant that differs from domain to domain
-_CONSTANT = bpf.struct.Struct("<I")
+# The program with its constants 0, and {"pid" | "window_first" | "window_end": byte offsets of each}; native/lockdown.c patches
+# a copy of it in the domain's process.
+TEMPLATE, PLACES = _assemble()
+NR_INSNS = len(TEMPLATE) // bpf.INSN.size
+_CONSTANT = struct.Struct("<I")
 
 
 def build_filter(pid: int, window_base: int, window_end: int) -> bytes:
-    """Return the program (8 bytes an instruction) for a process `pid` whose window is [window_base, window_end).
+    """Return the program (8 bytes an instruction) for a process `pid` whose window is [window_base, window_end); 0, 0: none.
 
-    pid is what getpid() returns in the process; window_base is a multiple of 64 KiB (0, 0: no window). Calls that come within
-    128 KiB of the window are refused too. Raises ValueError for a window that is none. Costs a few microseconds.
+    pid is what getpid() returns in the process. Calls that come within 192 KiB of the window may be refused, too.
+    Raises ValueError for a window that is none. Costs a few microseconds.
     """
     if not 0 < pid < 1 << 31:
         raise ValueError(f"pid: expected 1 to 2^31 - 1, got {pid}")
-    first, end = window_base >> UNIT_SHIFT, -(-window_end >> UNIT_SHIFT)
-    if window_base & ((1 << UNIT_SHIFT) - 1) or not 0 <= window_base <= window_end < ADDRESS_END:
-        raise ValueError(f"window: expected 64 KiB-aligned below 2^47, got {window_base:#x} to {window_end:#x}")
-    if window_base == window_end:
-        first = end = 0
-    program = bytearray(_TEMPLATE)
-    for name, value in (("pid", pid), ("window_first", first), ("window_end", end)):
-        for place in _PLACES[name]:
+    if not 0 <= window_base <= window_end < ADDRESS_END:
+        raise ValueError(f"window: expected an ascending range below 2^47, got {window_base:#x} to {window_end:#x}")
+    program = bytearray(TEMPLATE)
+    values = {"pid": pid, "window_first": window_base >> UNIT_SHIFT, "window_end": -(-window_end >> UNIT_SHIFT)}
+    for name, value in values.items():
+        for place in PLACES[name]:
             _CONSTANT.pack_into(program, place, value)
     return bytes(program)
