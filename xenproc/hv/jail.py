@@ -19,6 +19,7 @@ _SYSTEM = (
 )
 
 
+_QUIET = lib.XP_MOUNT_ATTR_RDONLY | lib.XP_MOUNT_ATTR_NOSUID
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14     # Landlock's rights
 
 
@@ -88,20 +89,27 @@ def _place(tree: int, path: str) -> None:
     os.close(tree)
 
 
-def enter(paths: list[str], wanted_links: dict[str, str]) -> None:
-    """Make the jail of `paths` (real paths, none below another) and change into it. Raises OSError.
+def copy(paths: list[str]) -> list[tuple[int, str]]:
+    """Return (detached read-only copy of what is mounted there, path) for each path. Raises OSError.
 
-    For a process alone in a mount namespace of its own, with CAP_SYS_ADMIN over it.
+    For a process alone in a mount namespace of its own, with CAP_SYS_ADMIN over it, that can still reach the paths.
     """
-    os.umask(0o022)
     _check(lib.xp_mount(ffi.NULL, b"/", ffi.NULL, lib.XP_MS_REC_PRIVATE, ffi.NULL), "making mounts private")
-    quiet = lib.XP_MOUNT_ATTR_RDONLY | lib.XP_MOUNT_ATTR_NOSUID
     trees = []
     for path in paths:
         tree = _check(lib.xp_open_tree(path.encode()), f"copying the mount of {path}")
-        attributes = quiet if path.startswith("/dev/") else quiet | lib.XP_MOUNT_ATTR_NODEV
+        attributes = _QUIET if path.startswith("/dev/") else _QUIET | lib.XP_MOUNT_ATTR_NODEV
         _check(lib.xp_mount_setattr(tree, b"", attributes, True), f"making {path} read-only")
         trees.append((tree, path))
+    return trees
+
+
+def enter(trees: list[tuple[int, str]], wanted_links: dict[str, str]) -> None:
+    """Make the jail of what `copy` returned (closed here) and change into it. Raises OSError.
+
+    For the same process, once its uid is one that the new root's files can have.
+    """
+    os.umask(0o022)
     _check(lib.xp_mount(b"xenproc", SCAFFOLD.encode(), b"tmpfs", 2 | 4, b"mode=755,size=1m"), "mounting the new root")
     for tree, path in trees:
         _place(tree, path)
@@ -114,7 +122,7 @@ def enter(paths: list[str], wanted_links: dict[str, str]) -> None:
     _check(lib.xp_pivot_root(b".", b"."), "changing into the new root")
     _check(lib.xp_umount2(b".", lib.XP_MNT_DETACH), "leaving the old root")
     os.chdir("/")
-    _check(lib.xp_mount_setattr(-100, b"/", quiet | lib.XP_MOUNT_ATTR_NODEV, False), "making the new root read-only")
+    _check(lib.xp_mount_setattr(-100, b"/", _QUIET | lib.XP_MOUNT_ATTR_NODEV, False), "making the new root read-only")
 
 
 def landlock(paths: list[str]) -> None:

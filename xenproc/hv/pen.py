@@ -60,6 +60,8 @@ class Pen:
         self.namespaces: set[str] = set()
         self.refused: dict[str, str] = {f"sys.path {path}": why for path, why in left_out.items()}
         self.ids: tuple[int, int] | None = id_range() if os.geteuid() == 0 else None
+        if self.ids is None:
+            self.refused["a uid for each domain"] = "there is no range of uids to give away (not root): domains share one"
         self.keeper_pid = self.server_pid = 0
         self.keeper_pidfd = -1
         self.lifeline: socket.socket | None = None
@@ -203,6 +205,7 @@ class Architect:
         self.sock = sock
         self.made: list[str] = []
         self.refused: dict[str, str] = {}
+        self.trees: list[tuple[int, str]] = []
 
     def work(self, keeper_end: socket.socket, server_end: socket.socket) -> dict[str, Any]:
         """Build everything; return the report."""
@@ -210,12 +213,13 @@ class Architect:
         rootless = os.geteuid() != 0
         if rootless:
             self._own_user_namespace()
-        for name in ("mount", "net", "ipc", "uts"):
-            self._unshare(name)
-        if "mount" in self.made:
+        self._outer_namespaces()
+        self._jail()
+        if not rootless and self._mapped_user_namespace():
+            # What a root without CAP_SYS_ADMIN was refused may be had in there, copied while we are still that root.
+            self._outer_namespaces()
+            self._become_inner_root()
             self._jail()
-        if not rootless:
-            self._mapped_user_namespace()
         self._unshare("pid")
         keeper, _ = clone(lib.XP_CLONE_PARENT)
         if keeper == 0:
@@ -237,11 +241,18 @@ class Architect:
             self._become_inner_root()
         return {"server": self._start_server(server_end)}
 
+    def _outer_namespaces(self) -> None:
+        """Make those that are not made yet; with the mount namespace, copy what the jail will hold."""
+        for name in ("mount", "net", "ipc", "uts"):
+            if name not in self.made and self._unshare(name) and name == "mount":
+                self.trees = jail.copy(self.pen.paths)
+
     def _unshare(self, name: str) -> bool:
         ret = lib.xp_unshare(_FLAGS[name])
         if ret < 0:
             self.refused[f"{name} namespace"] = os.strerror(-ret)
             return False
+        self.refused.pop(f"{name} namespace", None)
         self.made.append(name)
         return True
 
@@ -254,18 +265,18 @@ class Architect:
             with open(f"/proc/self/{name}", "w") as map_file:
                 map_file.write(text)
 
-    def _mapped_user_namespace(self) -> None:
-        """Root: a user namespace with a range of ids, which the hypervisor writes from outside."""
+    def _mapped_user_namespace(self) -> bool:
+        """Root: a user namespace with a range of ids, which the hypervisor writes from outside. Returns whether it is there."""
         if self.pen.ids is None:
             self.refused["user namespace"] = "this user namespace has no range of ids to give away"
-            return
+            return False
         if not self._unshare("user"):
-            return
+            return False
         wire.send(self.sock, {"map": True})
         answer, _ = wire.receive(self.sock)
         if answer["mapped"] is not None:
             raise OSError(f"user namespace: ids could not be mapped: {answer['mapped']}")
-        self._become_inner_root()
+        return True
 
     def _become_inner_root(self) -> None:
         os.setresgid(0, 0, 0)
@@ -273,11 +284,10 @@ class Architect:
         os.setgroups([])
 
     def _jail(self) -> None:
-        try:
-            jail.enter(self.pen.paths, self.pen.links)
-        except OSError as error:
-            # Half a jail is none: what is left to see is then for Landlock and the uid alone.
-            raise OSError(error.errno, f"the pen's root: {error}") from None
+        """Enter the jail if there is one to enter and it was not entered. Half a jail is none, so a refusal is fatal."""
+        trees, self.trees = self.trees, []
+        if trees:
+            jail.enter(trees, self.pen.links)
 
     def _start_server(self, sock: socket.socket) -> int:
         pid, _ = clone(lib.XP_CLONE_PARENT)
