@@ -171,8 +171,7 @@ static uint32_t unbind(struct xp_domain *d, xp_port_t port, struct xp_evtchn *ch
     struct xp_domain *peer;
     struct xp_evtchn *other = peer_of(d, port, chn, &peer);
     struct xp_direct_page *page = chn->direct;
-    other->state = XP_PORT_UNBOUND;
-    other->remote_dom = d->domid;
+    other->state = XP_PORT_UNBOUND;     /* for its old peer: remote_dom stays */
     other->remote_port = 0;
     other->direct = NULL;
     other->side = 0;
@@ -228,6 +227,7 @@ int xp_evtchn_destroy(struct xp_domain *d)
     uint32_t held = d->nr_direct_held;
     if (held > 0 && xp_direct_retry(d, budget / DIRECT_COST + 1) > 0)
         return d->nr_direct_held < held ? 1 : -XEN_EBUSY;
+    XP_BUG_ON(d->nr_evtchns != 0);
     free(d->evtchn_buckets);
     d->evtchn_buckets = NULL;
     return 0;

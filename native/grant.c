@@ -88,7 +88,7 @@ static struct xp_grant_pins *make_pins(struct xp_domain *d, xp_gref_t ref)
 
 bool xp_grant_may_write(const struct xp_frame *frame)
 {
-    return frame->type == XP_FT_NONE || frame->type == XP_FT_WRITABLE || frame->type_count == 0;
+    return frame->type == XP_FT_WRITABLE || frame->type_count == 0;
 }
 
 /* A reference, and for a writer the type, of a frame of the granter's own. */
@@ -112,7 +112,8 @@ static void put_frame(struct xp_domain *granter, xp_mfn_t mfn, bool readonly)
     struct xp_frame *frame = xp_frame_of(&granter->hv->frames, mfn);
     if (!readonly) {
         XP_BUG_ON(frame->type != XP_FT_WRITABLE || frame->type_count == 0);
-        frame->type_count--;
+        if (--frame->type_count == 0)
+            frame->type = XP_FT_NONE;
     }
     (void)xp_frame_put(&granter->hv->frames, mfn);
 }

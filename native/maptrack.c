@@ -197,9 +197,14 @@ int xp_maptrack_show(struct xp_domain *d, uint32_t handle)
     xp_mfn_t mfn = xp_mfn(frame->mfn);
     if (m->granter == d)
         return 0;
-    /* Given again though it should be there: the process may have dropped the page early. */
-    int ret = xp_window_give(&d->window, mfn, 1, frame->writers == 0);
-    if (ret == 0 && !is_readonly(m) && frame->writers == 1 && frame->readers > 0)
+    bool others = frame->readers + frame->writers > 1;
+    bool raise = others && !is_readonly(m) && frame->writers == 1;
+    /*
+     * Given again though others have it: the process may have dropped the page early. With the others' rights, so that
+     * it is never writable without a handle that says so, should raising them fail.
+     */
+    int ret = xp_window_give(&d->window, mfn, 1, raise || frame->writers == 0);
+    if (ret == 0 && raise)
         ret = xp_window_protect(&d->window, mfn, false);
     return ret;
 }

@@ -1,0 +1,90 @@
+/*
+ * hvtest.h: a hypervisor in one process, for tests of event channels and grants: no guests, no processes, plain memory.
+ *
+ * Links the real tables, frame table, guest memory and direct events. What is played here: domains (made whole), their
+ * windows (a byte a frame: what the process could touch), upcalls and polls (counted). Any call that can fail can be made
+ * to: hvtest_fail_at(n) lets the n-th from now fail once.
+ */
+#ifndef HVTEST_H
+#define HVTEST_H
+
+#include "evtchn.h"
+#include "grant.h"
+
+#define HVTEST_BASE 0x7e0000000000u  /* where each domain's window is said to lie */
+#define HVTEST_ARGS 0u               /* the first frame of a domain's own holds the arguments of its calls */
+
+enum hvtest_shown { HVTEST_ABSENT = 0, HVTEST_RO = 1, HVTEST_RW = 2 };
+
+struct hvtest {
+    struct xp_hv hv;
+    uint8_t *shown[XP_MAX_DOMAINS];  /* a window: enum hvtest_shown by mfn */
+    bool dead[XP_MAX_DOMAINS];       /* its process */
+    uint64_t kicks[XP_MAX_DOMAINS], polls[XP_MAX_DOMAINS];
+    uint64_t first_mfn[XP_MAX_DOMAINS];
+    struct xp_call call;             /* the call under way, for those that are continued */
+};
+
+struct hvtest *hvtest_create(uint64_t nr_frames);
+void hvtest_destroy(struct hvtest *t);
+
+/* A running domain with nr_pages of its own, all shown to it. Returns the first one's mfn, or -XEN_ENOMEM. */
+int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pages, struct xp_limits limits);
+/* Its process dies; then steps of its teardown. 1: more, 2: gone but for zombies, 0: gone. */
+void hvtest_domain_kill(struct hvtest *t, xp_domid_t domid);
+int hvtest_domain_teardown(struct hvtest *t, xp_domid_t domid);
+void hvtest_domain_pause(struct hvtest *t, xp_domid_t domid, bool paused);
+/* 1: a call of it waits for events. */
+void hvtest_domain_polls(struct hvtest *t, xp_domid_t domid, bool polls);
+
+/*
+ * A hypercall by domid with its argument (size bytes each, count of them for grants) in its first frame; run to its end,
+ * at most max_steps steps (XP_CALL_AGAIN if that is not enough; go on with hvtest_continue). The argument is read back.
+ */
+int64_t hvtest_evtchn_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *arg, uint64_t size, uint32_t max_steps);
+int64_t hvtest_grant_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count);
+int64_t hvtest_grant_steps(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count,
+                           uint32_t max_steps);
+int64_t hvtest_continue(struct hvtest *t, xp_domid_t domid, uint32_t max_steps);
+/* The same with an address of the test's choosing and nothing copied. */
+int64_t hvtest_raw(struct hvtest *t, xp_domid_t domid, bool grant, const uint64_t *args);
+
+int hvtest_make_direct(struct hvtest *t, xp_domid_t domid, xp_port_t port, struct xp_op_direct *out);
+int hvtest_direct_fd(struct hvtest *t, xp_domid_t domid, xp_port_t port, int which);
+void hvtest_raise_virq(struct hvtest *t, xp_domid_t domid, uint32_t virq);
+
+/* The process drops a page of its window (madvise). */
+void hvtest_drop(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
+
+/* ---- looking ---- */
+
+void *hvtest_frame(struct hvtest *t, uint64_t mfn);
+struct xp_frame hvtest_frame_record(struct hvtest *t, uint64_t mfn);
+void *hvtest_shared_info(struct hvtest *t, xp_domid_t domid);
+/* As if the frame had been validated as a table. */
+void hvtest_frame_type(struct hvtest *t, uint64_t mfn, uint8_t type, uint32_t count);
+int hvtest_shown(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
+struct xp_domain *hvtest_domain(struct hvtest *t, xp_domid_t domid);
+/* Ports 0.. as far as they are valid; returns how many. */
+uint32_t hvtest_ports(struct hvtest *t, xp_domid_t domid, struct xp_port_info *infos, uint32_t max);
+uint32_t hvtest_grant_frames(struct hvtest *t, xp_domid_t domid, uint64_t *mfns, uint32_t max);
+struct hvtest_counts {
+    uint32_t nr_evtchns, nr_direct, nr_direct_held, nr_grant_frames, nr_maptrack;
+    uint64_t kicks, polls;
+    uint64_t pending_sel;
+    uint8_t upcall_pending;
+};
+struct hvtest_counts hvtest_counts(struct hvtest *t, xp_domid_t domid);
+/* Number of broken invariants of all tables. */
+uint64_t hvtest_audit(struct hvtest *t);
+/* One number for everything that anyone can see: equal before and after an operation that was undone. */
+uint64_t hvtest_digest(struct hvtest *t);
+
+/* ---- failures ---- */
+
+/* -1: never. Counts calls of: copies in and out, window give and protect, frame allocation, malloc family, eventfd. */
+void hvtest_fail_at(int64_t n);
+/* How the last armed failure went: name of the call that failed, or NULL. */
+const char *hvtest_failed(void);
+
+#endif

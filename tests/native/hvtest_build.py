@@ -1,0 +1,75 @@
+"""Compiles hvtest.c with the tables it tests, for Python (`load`) and for C test programs (`compile_program`).
+
+What is compiled is cached under build/hvtest by the contents of every source, so a change rebuilds and nothing else does.
+"""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+NATIVE = Path(os.environ.get("XENPROC_TEST_NATIVE", ROOT / "native"))
+CACHE = ROOT / "build" / "hvtest"
+
+# The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
+TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "maptrack.c"]
+USED = ["frames.c", "guestmem.c", "direct.c", "sem.c", "spin.c"]
+FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frame_get", "calloc",
+           "realloc", "eventfd"]
+FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE"]
+FLAGS += os.environ.get("XENPROC_TEST_CFLAGS", "").split()
+WRAPS = [f"-Wl,--wrap={name}" for name in FAILING]
+SOURCES = [NATIVE / name for name in TESTED + USED] + [HERE / "hvtest.c"]
+
+
+def _key(sources: list[Path], flags: list[str]) -> str:
+    """A name for what these sources, all headers and flags give."""
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for path in [*sources, *sorted(NATIVE.glob("*.h")), *sorted(HERE.glob("*.h")), Path(__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def load():
+    """Return (ffi, lib) of the harness; built with -O1 and without sanitizers."""
+    key = _key([*SOURCES, ROOT / "native" / "cdef" / "abi.h", HERE / "hvtest_cdef.h"], FLAGS)
+    name = f"_hvtest_{key}"
+    directory = CACHE / key
+    found = list(directory.glob(f"{name}*.so"))
+    if not found:
+        builder = FFI()
+        builder.cdef((ROOT / "native" / "cdef" / "abi.h").read_text())
+        builder.cdef((HERE / "hvtest_cdef.h").read_text())
+        builder.set_source(
+            name,
+            '#include "abi.h"\n#include "hvtest.h"\n#include "direct.h"\n',
+            sources=[str(path) for path in SOURCES],
+            include_dirs=[str(NATIVE), str(HERE)],
+            extra_compile_args=["-O1", *FLAGS, "-Wno-error", "-Wno-conversion", "-Wno-sign-conversion",
+                                "-Wno-unused-parameter", "-Wno-unused-function"],
+            extra_link_args=WRAPS,
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        builder.compile(tmpdir=str(directory))
+        found = list(directory.glob(f"{name}*.so"))
+    spec = importlib.util.spec_from_file_location(name, found[0])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ffi, module.lib
+
+
+def compile_program(name: str, *flags: str) -> Path:
+    """Compile tests/native/<name>.c with the harness; returns the program. Flags: sanitizers, optimisation."""
+    sources = [*SOURCES, HERE / f"{name}.c"]
+    options = [*FLAGS, *flags]
+    program = CACHE / _key(sources, options) / name
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["gcc", *options, f"-I{NATIVE}", f"-I{HERE}", *map(str, sources), *WRAPS, "-o", str(program),
+                        "-lpthread"], check=True)
+    return program

@@ -1,0 +1,67 @@
+/* Python's view of hvtest.h and of what it returns. */
+
+struct xp_limits { uint32_t max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board; };
+struct xp_op_direct { uint64_t mfn; uint32_t side; ...; };
+struct xp_frame { uint32_t ref_count; uint32_t type_count; uint16_t owner; uint8_t type; uint8_t flags; ...; };
+struct xp_port_info { uint8_t state; bool pending, masked, direct; uint16_t remote_dom; uint32_t remote_port; ...; };
+struct xp_grant_pins { uint32_t readers, writers; uint32_t mfn; uint16_t user; ...; };
+struct xp_grant_use {
+    uint32_t handle; uint32_t ref; uint32_t flags; uint16_t granter, mapper; bool granter_dying; uint64_t mfn; ...;
+};
+struct xp_sem { uint32_t count; uint32_t waiting; };
+struct xp_event_half { uint32_t pending; uint32_t sleep; struct xp_sem sem; uint32_t closed; uint32_t cpu; ...; };
+struct xp_event_page { struct xp_event_half half[2]; };
+struct xp_domain { ...; };
+struct xp_call { uint64_t progress; ...; };
+struct hvtest { uint64_t first_mfn[4096]; struct xp_call call; ...; };
+
+#define XP_CALL_AGAIN ...
+#define HVTEST_BASE ...
+enum { XP_SLEEP_SEM, XP_SLEEP_FD, XP_AWAKE, ... };
+enum { XP_FT_NONE, XP_FT_L1, XP_FT_WRITABLE, ... };
+
+struct hvtest *hvtest_create(uint64_t nr_frames);
+void hvtest_destroy(struct hvtest *t);
+int64_t hvtest_domain_create(struct hvtest *t, uint16_t domid, uint64_t nr_pages, struct xp_limits limits);
+void hvtest_domain_kill(struct hvtest *t, uint16_t domid);
+int hvtest_domain_teardown(struct hvtest *t, uint16_t domid);
+void hvtest_domain_pause(struct hvtest *t, uint16_t domid, bool paused);
+void hvtest_domain_polls(struct hvtest *t, uint16_t domid, bool polls);
+int64_t hvtest_evtchn_op(struct hvtest *t, uint16_t domid, uint32_t cmd, void *arg, uint64_t size, uint32_t max_steps);
+int64_t hvtest_grant_op(struct hvtest *t, uint16_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count);
+int64_t hvtest_grant_steps(struct hvtest *t, uint16_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count,
+                           uint32_t max_steps);
+int64_t hvtest_continue(struct hvtest *t, uint16_t domid, uint32_t max_steps);
+int64_t hvtest_raw(struct hvtest *t, uint16_t domid, bool grant, const uint64_t *args);
+int hvtest_make_direct(struct hvtest *t, uint16_t domid, uint32_t port, struct xp_op_direct *out);
+int hvtest_direct_fd(struct hvtest *t, uint16_t domid, uint32_t port, int which);
+void hvtest_raise_virq(struct hvtest *t, uint16_t domid, uint32_t virq);
+void hvtest_drop(struct hvtest *t, uint16_t domid, uint64_t mfn);
+void *hvtest_frame(struct hvtest *t, uint64_t mfn);
+struct xp_frame hvtest_frame_record(struct hvtest *t, uint64_t mfn);
+void hvtest_frame_type(struct hvtest *t, uint64_t mfn, uint8_t type, uint32_t count);
+int hvtest_shown(struct hvtest *t, uint16_t domid, uint64_t mfn);
+struct xp_domain *hvtest_domain(struct hvtest *t, uint16_t domid);
+void *hvtest_shared_info(struct hvtest *t, uint16_t domid);
+uint32_t hvtest_ports(struct hvtest *t, uint16_t domid, struct xp_port_info *infos, uint32_t max);
+uint32_t hvtest_grant_frames(struct hvtest *t, uint16_t domid, uint64_t *mfns, uint32_t max);
+struct hvtest_counts {
+    uint32_t nr_evtchns, nr_direct, nr_direct_held, nr_grant_frames, nr_maptrack;
+    uint64_t kicks, polls;
+    uint64_t pending_sel;
+    uint8_t upcall_pending;
+    ...;
+};
+struct hvtest_counts hvtest_counts(struct hvtest *t, uint16_t domid);
+uint64_t hvtest_audit(struct hvtest *t);
+uint64_t hvtest_digest(struct hvtest *t);
+void hvtest_fail_at(int64_t n);
+const char *hvtest_failed(void);
+bool xp_grant_next(const struct xp_domain *mapper, uint32_t *handle, struct xp_grant_use *use);
+struct xp_grant_pins xp_grant_pins_of(const struct xp_domain *granter, uint32_t ref);
+
+/* Arguments that no Python code of the package fills. */
+struct xen_evtchn_bind_pirq { uint32_t pirq; uint32_t flags; uint32_t port; };
+struct xen_evtchn_init_control { uint64_t control_gfn; uint32_t offset; uint32_t vcpu; uint8_t link_bits; ...; };
+struct xen_evtchn_expand_array { uint64_t array_gfn; };
+struct xen_evtchn_set_priority { uint32_t port; uint32_t priority; };

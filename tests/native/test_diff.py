@@ -1,0 +1,32 @@
+"""The differential drivers: millions of random steps against a model in C, plain and under the sanitizers."""
+
+import re
+import subprocess
+
+import pytest
+
+from native import hvtest_build
+
+SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+DRIVERS = ["diff_evtchn"]
+
+
+def run(name: str, flags: list[str], seed: int, steps: int) -> None:
+    """Run a driver and hold its share of accepted operations against 30%; leaks fail too (LeakSanitizer)."""
+    program = hvtest_build.compile_program(name, *flags)
+    done = subprocess.run([program, str(seed), str(steps)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"{name} {seed} {steps}:\n{done.stdout}{done.stderr}"
+    accepted, refused, failed = map(int, re.search(r"(\d+) accepted, (\d+) refused, (\d+) failures", done.stdout).groups())
+    assert accepted >= 0.3 * (accepted + refused), done.stdout
+    assert failed > steps // 100, done.stdout
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_million_steps(driver, seed):
+    run(driver, ["-O2"], seed, 1_000_000)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_under_sanitizers(driver):
+    run(driver, SANITIZERS, 4, 600_000)
