@@ -78,7 +78,7 @@ def test_what_the_page_names_exists(page):
 
 
 def test_there_are_snippets_for_each_guide():
-    assert {snippet.page.stem for snippet in ALL} >= {"README", "events", "grants", "rings"}
+    assert {snippet.page.stem for snippet in ALL} >= {"README", "events", "grants", "rings", "channels"}
 
 
 def test_every_page_is_reachable_from_the_readme():
