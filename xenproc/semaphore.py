@@ -4,9 +4,13 @@
 glibc's sem_t does not: that is why rings and events are built on ours.
 """
 
+import os
+import secrets
+
 import posix_ipc
 
 from xenproc.errors import Timeout
+from xenproc.machine import NAME_PREFIX
 from xenproc.native import check, ffi, lib
 from xenproc.units import timeout_ns
 
@@ -54,7 +58,9 @@ class PosixSemaphore:
 
     def __init__(self, name: str | None = None) -> None:
         if name is None:
-            self._sem = posix_ipc.Semaphore(None, posix_ipc.O_CREX, mode=0o600)
+            # The name says whose it is, for `xenproc gc`, should this process die before unlink().
+            own = f"/{NAME_PREFIX}{os.getpid()}.{secrets.token_hex(4)}"
+            self._sem = posix_ipc.Semaphore(own, posix_ipc.O_CREX, mode=0o600)
         else:
             self._sem = posix_ipc.Semaphore(name)
         self.name = self._sem.name

@@ -1,11 +1,13 @@
 """The commands on domains: list, console, pause, unpause, shutdown, destroy."""
 
+import codecs
 from typing import Any
 
 import click
 
 from xenproc.cli.common import find, hv_option, json_option, print_json
 from xenproc.dom0 import registry
+from xenproc.errors import HypervisorGone, NoSuchHypervisor, Timeout
 
 FOLLOW_S = 1.0
 
@@ -19,28 +21,43 @@ def format_row(row: dict[str, Any]) -> str:
 @click.command("list")
 @hv_option
 @json_option
+@click.option("-l", "--long", "as_json", is_flag=True, help="The same as --json.")
 def list_domains(hv: int | None, as_json: bool) -> None:
     """List the domains of running hypervisors, as `xl list` does.
 
     State letters: r running, b blocked, p paused, s shut down, c crashed, d dying.
     """
-    entries = [entry for entry in registry.entries() if hv in (None, entry.pid)]
-    found: list[tuple[int, list[dict[str, Any]]]] = []
-    for entry in entries:
-        client = registry.connect(entry.pid)
-        found.append((entry.pid, client.call("list_domains")))
-        client.close()
+    if hv is not None:
+        registry.connect(hv).close()        # says so if there is no such one
+    found = [ask(entry) for entry in registry.entries() if hv in (None, entry.pid)]
     if as_json:
-        print_json(hypervisors=[{"pid": pid, "domains": rows} for pid, rows in found])
+        print_json(hypervisors=found)
         return
     if not found:
-        registry.connect(hv)        # says that there is none, and what to do
-    for pid, rows in found:
+        registry.connect()          # says that there is none, and what to do
+    for one in found:
         if len(found) > 1:
-            click.echo(f"hypervisor {pid}:")
+            click.echo(f"hypervisor {one['pid']} of process {one['owner_pid']}:")
+        if not one["answers"]:
+            click.echo(f"xenproc: hypervisor {one['pid']} does not answer", err=True)
+            continue
         click.echo(f"{'Name':<40} {'ID':>5} {'Mem':>5} {'VCPUs':>5} {'State':>9} {'Time(s)':>10}")
-        for row in rows:
+        for row in one["domains"]:
             click.echo(format_row(row))
+
+
+def ask(entry: registry.Entry) -> dict[str, Any]:
+    """Return what `list --json` says of a hypervisor: pid, owner_pid, answers, domains (empty if it does not answer)."""
+    rows: list[dict[str, Any]] = []
+    answers = entry.answers
+    if answers:
+        try:
+            client = registry.connect(entry.pid)
+            rows = client.call("list_domains")
+            client.close()
+        except (NoSuchHypervisor, HypervisorGone, Timeout):
+            answers = False         # it has just ended, or been stopped
+    return {"pid": entry.pid, "owner_pid": entry.owner, "answers": answers, "domains": rows}
 
 
 @click.command()
@@ -48,14 +65,15 @@ def list_domains(hv: int | None, as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the domain ends.")
 @click.argument("domain")
 def console(hv: int | None, follow: bool, domain: str) -> None:
-    """Print what DOMAIN (name or number) has written to its console."""
+    """Print what DOMAIN (name or number) has written to its console; the last 16 KiB of it are kept."""
     client, row = find(hv, domain)
-    pos, ended = 0, False
+    text = codecs.getincrementaldecoder("utf-8")("replace")     # a character may be cut in two
+    pos, limit = 0, 0.0         # first what is there already
     while True:
-        reply = client.call("follow", domid=row["domid"], pos=pos, limit=FOLLOW_S if follow and pos else 0)
-        pos, ended = reply["pos"], reply["ended"]
-        click.echo(reply["text"].encode("latin-1").decode("utf-8", "replace"), nl=False)
-        if ended or not follow:
+        reply = client.call("follow", domid=row["domid"], pos=pos, limit=limit)
+        pos, limit = reply["pos"], FOLLOW_S
+        click.echo(text.decode(reply["text"].encode("latin-1"), final=reply["ended"]), nl=False)
+        if reply["ended"] or not follow:
             return
 
 

@@ -1,5 +1,7 @@
 """`xenproc info`: one hypervisor, from outside."""
 
+from typing import Any
+
 import click
 
 from xenproc.cli.common import hv_option, json_option, print_json
@@ -11,7 +13,7 @@ from xenproc.units import PAGE_SIZE, human
 @hv_option
 @json_option
 def info(hv: int | None, as_json: bool) -> None:
-    """Show a hypervisor: memory, isolation and why, counters."""
+    """Show a hypervisor: memory, isolation and why, counters, what the kernel holds for it and each domain."""
     client = registry.connect(hv)
     found = client.call("info")
     objects = client.call("kernel_objects")
@@ -28,10 +30,21 @@ def info(hv: int | None, as_json: bool) -> None:
         ("isolation", isolation["mode"]),
         ("namespaces", ", ".join(isolation["namespaces"]) or "none"),
         ("hypercalls", f"{found['hypercalls']} answered; slept {found['sleeps']} times, spun {found['spins']}"),
-        ("descriptors", str(found["kernel_objects"]["descriptors"])),
+        ("kernel objects", describe(objects["hypervisor"])),
         ("audit", "clean" if found["audit"] == 0 else f"{found['audit']} broken invariants"),
     ]
     for name, value in lines:
         click.echo(f"{name:<16}: {value}")
     for what, why in isolation["refused"].items():
         click.echo(f"{'not enforced':<16}: {what}: {why}")
+    for domid, held in objects["domains"].items():
+        click.echo(f"{'domain ' + domid:<16}: {describe(held)}")
+
+
+def describe(held: dict[str, Any]) -> str:
+    """Return a process's kernel objects in words."""
+    kinds = held["descriptors"]
+    if kinds is None:
+        return "not ours to look at"
+    each = ", ".join(f"{nr} {kind}" for kind, nr in kinds.items())
+    return f"{sum(kinds.values())} descriptors ({each}); threads: {held['threads']}"

@@ -2,7 +2,9 @@
 
 import importlib
 import logging
+import os
 import sys
+import traceback
 
 import click
 
@@ -36,8 +38,10 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
+        from xenproc.cli.common import shared_options
+
         module, attribute, _ = COMMANDS[cmd_name]
-        return getattr(importlib.import_module(module), attribute)
+        return shared_options(getattr(importlib.import_module(module), attribute))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -47,33 +51,44 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xenproc")
-@click.option("-v", "--verbose", count=True, help="Say more; repeat for still more.")
-@click.option("--debug", is_flag=True, hidden=True, help="Show tracebacks.")
-def cli(verbose: int, debug: bool) -> None:
-    """Xen's paravirtual machine as plain Linux processes."""
-    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(name)s: %(message)s", stream=sys.stderr)
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks, too.")
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:
+    """Xen's paravirtual machine as plain Linux processes.
+
+    `xenproc COMMAND --help` says more. Exit status: 0, 1 (an error), 2 (wrong usage), 3 (this host lacks something).
+    """
+    from xenproc.cli.common import say_more
+
+    say_more(ctx, quiet, verbose)
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; exit 0, 1 (error), 2 (usage), 3 (this host lacks something)."""
     try:
         cli.main(args=args, prog_name="xenproc", standalone_mode=False)
+        sys.stdout.flush()
+        status = 0
     except click.exceptions.Abort:
-        sys.exit(130)
+        status = 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
-    except XenprocError as error:
-        if "--debug" in (args if args is not None else sys.argv):
-            raise
-        click.echo(f"xenproc: {error}", err=True)
-        sys.exit(3 if isinstance(error, EnvironmentLacks) else 1)
+        status = leave.exit_code
     except BrokenPipeError:
-        sys.exit(0)
-    sys.exit(0)
+        # Nobody reads on: no error of ours, and nothing may be flushed into that pipe at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except (XenprocError, OSError) as error:
+        if logging.getLogger("xenproc").getEffectiveLevel() <= logging.DEBUG:
+            traceback.print_exc()
+        click.echo(f"xenproc: {error}", err=True)
+        status = 3 if isinstance(error, EnvironmentLacks) else 1
+    sys.exit(status)
 
 
 if __name__ == "__main__":
