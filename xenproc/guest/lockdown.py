@@ -8,6 +8,7 @@ The steps themselves, in their order, are native/lockdown.c.
 Source: credentials(7), capabilities(7), landlock(7), seccomp(2), setrlimit(2), prctl(2).
 """
 
+import ctypes
 import os
 import resource
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ _SCOPE_SINCE, _SCOPES = 6, lib.XP_LANDLOCK_SCOPE_SIGNAL | lib.XP_LANDLOCK_SCOPE_
 
 STEPS = ("threads", "limits", "memory", "uid", "capabilities", "no_new_privs", "no_dump", "death_signal", "landlock",
          "descriptors", "seccomp")
+_M_ARENA_MAX = -8
 _LANDLOCK = STEPS.index("landlock")
 _WHAT = {"pid": lib.XP_PLACE_PID, "window_first": lib.XP_PLACE_WINDOW_FIRST, "window_end": lib.XP_PLACE_WINDOW_END}
 
@@ -92,9 +94,17 @@ def prepare() -> Prepared:
     if lib.xp_effective_caps(caps) < 0 or caps[0]:
         _note(ready, "bounding_set", lib.xp_drop_bounding(0))
         _note(ready, "securebits", lib.xp_prctl(_PR_SET_SECUREBITS, _SECUREBITS, 0, 0, 0))
+    _few_arenas()
     _prepare_landlock(ready)
     ready.report = _report(ready, 0, frozenset(), [0 if n != _LANDLOCK or it.ruleset >= 0 else 1 for n in range(len(STEPS))])
     return ready
+
+
+def _few_arenas() -> None:
+    """Keep malloc from setting 64 MiB of addresses apart for each new thread: RLIMIT_AS would count them."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)       # glibc's; musl has no arenas
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _prepare_landlock(ready: Prepared) -> None:
