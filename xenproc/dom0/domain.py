@@ -139,6 +139,10 @@ class Domain:
         """Ask it to end by itself; the guest sees it with g.shutdown_request()."""
         self._client.call("shutdown", domid=self.domid, reason=reason)
 
+    def virq(self, virq: int) -> None:
+        """Raise a virtual interrupt in it (VIRQ_DEBUG, ...), which its guest sees if it has bound it (g.events.bind_virq)."""
+        self._client.call("virq", domid=self.domid, virq=int(virq))
+
     def destroy(self, timeout: float | None = DEFAULT_TIMEOUT) -> Exit:
         """End it at once, and wait until everything it had is given back. A domain that has ended already is fine."""
         if self._exit is None and self.state != "dead":

@@ -4,6 +4,7 @@ Two deliveries (native/direct.h, native/evtchn.h): *upcall*, bits in shared_info
 only the two ends map. An EventChannel is interdomain and direct unless said otherwise.
 """
 
+import contextlib
 import os
 import socket
 from types import TracebackType
@@ -23,6 +24,7 @@ class Events:
         self.calls = hypercalls
         self.window_base = window_base
         self.boot = boot
+        self._upcall_fd = -1
         self.shared_info = ffi.cast("struct xen_shared_info *", shared_info)
 
     # ---- event_channel_op ----
@@ -102,6 +104,29 @@ class Events:
         """Return Xen's system time in ns, from shared_info and the TSC (vcpu_time_info's version protocol)."""
         return lib.xp_system_time(self.shared_info)
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when an upcall came. Made at the first call; read it empty (take_upcall)."""
+        if self._upcall_fd < 0:
+            self.calls.xenproc_op(lib.XP_OP_upcall_fd)
+            self._upcall_fd = self._receive()
+        return self._upcall_fd
+
+    def take_upcall(self) -> list[int]:
+        """Clear the upcall and return the ports that are pending and not masked; their bits are cleared, too."""
+        if self._upcall_fd >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._upcall_fd)
+        lib.xp_upcall_begin(self.shared_info)
+        found = []
+        for word in range(64):
+            bits = self.shared_info.evtchn_pending[word] & ~self.shared_info.evtchn_mask[word]
+            while bits:
+                port = word * 64 + (bits & -bits).bit_length() - 1
+                bits &= bits - 1
+                if self.take(port):
+                    found.append(port)
+        return found
+
     # ---- direct delivery ----
 
     def direct(self, port: int, with_fds: bool = False) -> "EventChannel":
@@ -114,6 +139,9 @@ class Events:
     def receive_fd(self, port: int, which: int) -> int:
         """Return an eventfd of a direct port: 0 to wait on, 1 to wake the peer by."""
         self.calls.xenproc_op(lib.XP_OP_direct_fd, port, which)
+        return self._receive()
+
+    def _receive(self) -> int:
         _, fds, _, _ = socket.recv_fds(self.boot, 1, 1, socket.MSG_CMSG_CLOEXEC)
         return fds[0]
 

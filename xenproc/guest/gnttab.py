@@ -7,6 +7,7 @@ hypervisor checks.
 
 import threading
 from types import TracebackType
+from typing import Any
 
 from xenproc.abi import GnttabOp, GrantCopy, GrantFlag, GrantMap, GrantStatus, Hypercall
 from xenproc.errors import XenprocError
@@ -54,6 +55,12 @@ class Mapping:
         if not self.contiguous:
             raise ValueError("the pages are not consecutive in machine memory; use page_view")
         return memoryview(ffi.buffer(ffi.cast("char *", self.addresses[0]), len(self.addresses) * PAGE_SIZE))
+
+    def array(self, dtype: Any = "u1") -> Any:
+        """Return a NumPy array over the pages, without copying. Needs numpy. Raises ValueError as view."""
+        import numpy
+
+        return numpy.frombuffer(self.view, dtype=dtype)
 
     def page_view(self, index: int) -> memoryview:
         """One page's bytes, without a copy."""

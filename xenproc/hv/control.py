@@ -80,6 +80,8 @@ class Control:
             return hv.shutdown(request["domid"], request["reason"])
         if op == "destroy":
             return hv.destroy(request["domid"])
+        if op == "virq":
+            return hv.virq(request["domid"], request["virq"])
         if op == "console":
             pos, data = hv.console(request["domid"], request["pos"])
             return {"pos": pos, "text": data.decode("latin-1")}

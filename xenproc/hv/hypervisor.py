@@ -349,6 +349,11 @@ class HypervisorProcess:
         value = reason.encode()
         check(lib.xp_domain0_publish(self.core, domid, b"control/shutdown", value, len(value)), "shutdown", domid)
 
+    def virq(self, domid: int, virq: int) -> None:
+        """Raise a virtual interrupt in a domain; where it is not bound nothing happens. Raises NoSuchDomain, HypercallError."""
+        self.find(domid)
+        check(lib.xp_domain_virq(self.core, domid, virq), "virq", domid)
+
     def destroy(self, domid: int) -> None:
         """End a domain at once. Raises NoSuchDomain."""
         record = self.find(domid)
