@@ -63,13 +63,16 @@ def load():
     return module.ffi, module.lib
 
 
-def compile_program(name: str, *flags: str) -> Path:
-    """Compile tests/native/<name>.c with the harness; returns the program. Flags: sanitizers, optimisation."""
-    sources = [*SOURCES, HERE / f"{name}.c"]
+def compile_program(name: str, *flags: str, only: list[str] | None = None) -> Path:
+    """Compile tests/native/<name>.c with the harness, or with these native sources alone; returns the program.
+
+    flags: sanitizers, optimisation.
+    """
+    sources = [*(SOURCES if only is None else [NATIVE / source for source in only]), HERE / f"{name}.c"]
     options = [*FLAGS, *flags]
     program = CACHE / _key(sources, options) / name
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", *options, f"-I{NATIVE}", f"-I{HERE}", *map(str, sources), *WRAPS, "-o", str(program),
-                        "-lpthread"], check=True)
+        command = ["gcc", *options, f"-I{NATIVE}", f"-I{HERE}", *map(str, sources), "-o", str(program), "-lpthread"]
+        subprocess.run(command + (WRAPS if only is None else []), check=True)
     return program

@@ -1,4 +1,4 @@
-"""The differential drivers: millions of random steps against a model in C, plain and under the sanitizers."""
+"""The differential drivers: millions of random steps against a model in C, plain and under the sanitizers; and a race."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from native import hvtest_build
 
 SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-DRIVERS = ["diff_evtchn"]
+DRIVERS = ["diff_evtchn", "diff_grant"]
 
 
 def run(name: str, flags: list[str], seed: int, steps: int) -> None:
@@ -18,7 +18,7 @@ def run(name: str, flags: list[str], seed: int, steps: int) -> None:
     assert done.returncode == 0, f"{name} {seed} {steps}:\n{done.stdout}{done.stderr}"
     accepted, refused, failed = map(int, re.search(r"(\d+) accepted, (\d+) refused, (\d+) failures", done.stdout).groups())
     assert accepted >= 0.3 * (accepted + refused), done.stdout
-    assert failed > steps // 100, done.stdout
+    assert failed > steps // 200, done.stdout
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -30,3 +30,13 @@ def test_a_million_steps(driver, seed):
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_under_sanitizers(driver):
     run(driver, SANITIZERS, 4, 600_000)
+
+
+@pytest.mark.parametrize("granter", ["honest", "hostile"])
+def test_the_flags_of_an_entry_under_a_race(granter):
+    """A granter and the hypervisor on one entry, under ThreadSanitizer: the frame is never both's at once."""
+    program = hvtest_build.compile_program("race_entry", "-O1", "-fsanitize=thread", only=["grant_entry.c"])
+    done = subprocess.run([program, "30000", granter], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds, tries, uses = map(int, re.findall(r"\d+", done.stdout))
+    assert rounds == 30000 and 400 < uses <= tries or granter == "hostile" and 0 < uses, done.stdout
