@@ -69,16 +69,14 @@ def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; exit 0, 1 (error), 2 (usage), 3 (this host lacks something)."""
     try:
-        cli.main(args=args, prog_name="xenproc", standalone_mode=False)
+        left_with = cli.main(args=args, prog_name="xenproc", standalone_mode=False)
         sys.stdout.flush()
-        status = 0
+        status = left_with if isinstance(left_with, int) else 0     # what a command gave to click's Exit
     except click.exceptions.Abort:
         status = 130
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except click.exceptions.Exit as leave:
-        status = leave.exit_code
     except BrokenPipeError:
         # Nobody reads on: no error of ours, and nothing may be flushed into that pipe at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,6 +27,7 @@ log = logging.getLogger("xenproc.hv")
 
 MAX_DOMAINS = 4096
 KEPT_EXITS = 4096
+KEPT_LAST_WORDS = 64
 SCRUB_STEP = 64
 MAX_FOLLOW = 60.0
 LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
@@ -53,6 +54,7 @@ class HypervisorProcess:
         self.isolation = isolation
         self.domains: dict[int, DomainRecord] = {}
         self.exits: dict[int, dict[str, Any]] = {}
+        self.last_words: dict[int, tuple[int, bytes]] = {}     # console of the dead: end position, tail
         self.next_domid = 1
         self.spawner: spawn.Spawner | None = None
         self.tasks: set[asyncio.Task] = set()
@@ -155,6 +157,7 @@ class HypervisorProcess:
         try:
             limits = self._check_plan(plan)
             domid = self._take_domid()
+            self.last_words.pop(domid, None)
             self._create_in_core(domid, plan, limits)
             record = DomainRecord(domid, plan["name"], plan.get("owner", 0))
             record.ended = asyncio.get_running_loop().create_future()
@@ -237,6 +240,9 @@ class HypervisorProcess:
             status = os.waitid(os.P_PIDFD, record.pidfd, os.WEXITED)
         lib.xp_domain_dying(self.core, record.domid)
         record.exit = exit_report(self.core, record, status)
+        self.last_words[record.domid] = record.last_words
+        while len(self.last_words) > KEPT_LAST_WORDS:
+            self.last_words.pop(next(iter(self.last_words)))
         record.news.set()
         self.background(self._bury(record))
 
@@ -368,8 +374,10 @@ class HypervisorProcess:
     async def follow(self, domid: int, pos: int, limit: float) -> tuple[int, bytes, bool]:
         """As console, but waits up to `limit` seconds for more; also returns whether the domain has ended. Raises NoSuchDomain.
 
-        The end of a dead domain's console is in its exit record, which whoever waits for it cannot take from us.
+        The last words of the latest dead are kept apart from their exit records, which whoever waits for them takes away.
         """
+        if domid in self.last_words:
+            return *_rest(self.last_words[domid], pos), True
         record = self.find(domid)
         end = asyncio.get_running_loop().time() + min(limit, MAX_FOLLOW)
         while record.exit is None:
@@ -380,8 +388,7 @@ class HypervisorProcess:
             record.news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(record.news.wait(), left)
-        console_end, tail = record.last_words
-        return console_end, tail[max(0, pos - (console_end - len(tail))):], True
+        return *_rest(record.last_words, pos), True
 
     def info(self) -> dict[str, Any]:
         """Return what `xenproc info` shows."""
@@ -402,6 +409,12 @@ class HypervisorProcess:
             "audit": lib.xp_hv_audit(self.core),
             "kernel_objects": _kernel_objects(),
         }
+
+
+def _rest(last_words: tuple[int, bytes], pos: int) -> tuple[int, bytes]:
+    """Return (end position, bytes from `pos` on) of a dead domain's console."""
+    end, tail = last_words
+    return end, tail[max(0, pos - (end - len(tail))):]
 
 
 def _letters(record: DomainRecord, info: Any) -> str:
