@@ -41,7 +41,7 @@ class Layout:
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
             raise ConfigError(f"layout: {what}: expected a C struct, got {text!r}: {reason}") from None
-        if ctype.kind != "struct" or not 0 < size <= MAX_ENTRY:
+        if ctype.kind != "struct" or not ctype.fields or size > MAX_ENTRY:
             raise ConfigError(f"layout: {what}: expected a struct of 1 to {MAX_ENTRY} bytes, got {text!r}")
         return ctype
 
