@@ -36,7 +36,7 @@ static int await(const _Atomic uint64_t *word, uint64_t want, int64_t timeout_ns
 /* The mean of the k round trips since begin. */
 static void record(struct xp_hist *h, const struct xp_tick *t, uint64_t begin, uint64_t k)
 {
-    xp_hist_add(h, (xp_tick_ns(t, begin, xp_tick_end()) + k / 2) / k, 1);
+    xp_hist_add(h, (xp_tick_ns(t, xp_tick_end() - begin, begin) + k / 2) / k, 1);
 }
 
 int xp_bench_lines_client(struct xp_bench_lines *l, uint64_t n, uint64_t stride, int same, int64_t timeout_ns,
@@ -123,6 +123,45 @@ int xp_bench_sems_server(struct xp_bench_sems *s, uint64_t n)
             return -errno;
     }
     return 0;
+}
+
+int xp_bench_event_client(struct xp_direct *d, uint64_t n, uint64_t stride, int mode, int64_t timeout_ns,
+                          const struct xp_tick *t, struct xp_hist *h)
+{
+    if (stride == 0)
+        return -XEN_EINVAL;
+    for (uint64_t left = n; left > 0;) {
+        uint64_t k = left < stride ? left : stride;
+        left -= k;
+        uint64_t begin = xp_tick_begin();
+        for (uint64_t i = 0; i < k; i++) {
+            int ret = xp_direct_send(d);
+            if (ret >= 0)
+                ret = xp_direct_wait(d, mode, timeout_ns);
+            if (ret < 0)
+                return ret;
+        }
+        record(h, t, begin, k);
+    }
+    return 0;
+}
+
+int xp_bench_event_server(struct xp_direct *d, uint64_t n, int mode, int64_t timeout_ns)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        int ret = xp_direct_wait(d, mode, timeout_ns);
+        if (ret == 0)
+            ret = xp_direct_send(d);
+        if (ret < 0)
+            return ret;
+    }
+    return 0;
+}
+
+void xp_bench_record_ticks(struct xp_hist *h, const struct xp_tick *t, const uint64_t *ticks, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        xp_hist_add(h, xp_tick_ns(t, ticks[i], i), 1);
 }
 
 int xp_bench_die_with_parent(int parent_pid)

@@ -1,5 +1,6 @@
 /*
- * benchloops.h: the limits that xenproc is measured against: what two processes can do with nothing between them.
+ * benchloops.h: the limits that xenproc is measured against: what two processes can do with nothing between them; and
+ * the same loops over our own events and hypercalls, so that both are timed alike.
  *
  * Owns the two shared areas below; one process runs the client's loop, another the server's, with the same n.
  * Each client's loop takes the time (tick.h) of `stride` round trips at once and records their mean: with 1 it has
@@ -11,6 +12,7 @@
 #ifndef XP_BENCHLOOPS_H
 #define XP_BENCHLOOPS_H
 
+#include "direct.h"
 #include "hist.h"
 #include "tick.h"
 #include <semaphore.h>
@@ -47,6 +49,14 @@ int xp_bench_sems_init(struct xp_bench_sems *s);
 int xp_bench_sems_client(struct xp_bench_sems *s, uint64_t n, uint64_t stride, const struct xp_tick *t,
                          struct xp_hist *h);
 int xp_bench_sems_server(struct xp_bench_sems *s, uint64_t n);
+
+/* Our direct events, in two domains. Errors are xp_direct_wait's. */
+int xp_bench_event_client(struct xp_direct *d, uint64_t n, uint64_t stride, int mode, int64_t timeout_ns,
+                          const struct xp_tick *t, struct xp_hist *h);
+int xp_bench_event_server(struct xp_direct *d, uint64_t n, int mode, int64_t timeout_ns);
+
+/* n durations in ticks, as some loops of ours leave them. */
+void xp_bench_record_ticks(struct xp_hist *h, const struct xp_tick *t, const uint64_t *ticks, uint64_t n);
 
 /* Death of the parent kills the caller: no party outlives its benchmark. 0 or -errno; -XEN_ESRCH: it is dead already. */
 int xp_bench_die_with_parent(int parent_pid);

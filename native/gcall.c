@@ -2,6 +2,7 @@
  * gcall.c: see gcall.h.
  */
 #include "gcall.h"
+#include "tick.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -177,9 +178,9 @@ int xp_gcall_repeat(struct xp_gcall *g, uint32_t nr, const uint64_t args[6], int
     int64_t result;
     int ret = 0;
     for (uint32_t i = 0; i < n && ret == 0; i++) {
-        uint64_t start = xp_tsc();
+        uint64_t start = xp_tick_begin();
         ret = xp_gcall(g, nr, args, mode, timeout_ns, &result);
-        ticks[i] = xp_tsc() - start;
+        ticks[i] = xp_tick_end() - start;
     }
     return ret;
 }

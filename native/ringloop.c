@@ -3,6 +3,7 @@
  * request carries another number, each response is compared with it.
  */
 #include "ring.h"
+#include "tick.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +38,13 @@ int xp_front_pingpong(struct xp_front *f, const struct xp_ring_wait *wait, uint3
     uint8_t *buf = calloc(1, (size_t)f->r.req_size + f->r.rsp_size);
     int ret = buf ? 0 : -XEN_ENOMEM;
     for (uint32_t i = 0; i < n && ret >= 0; i++) {
-        uint64_t begin = xp_tsc();
+        uint64_t begin = xp_tick_begin();
         build(f, buf, i + 1);
         ret = xp_front_exchange(f, buf, 1, buf + f->r.req_size, wait);
         if (ret == 1 && !echoes(f, buf + f->r.req_size, i + 1))
             ret = -XEN_EBADMSG;
         if (ticks)
-            ticks[i] = xp_tsc() - begin;
+            ticks[i] = xp_tick_end() - begin;
     }
     free(buf);
     return ret < 0 ? ret : 0;

@@ -3,6 +3,7 @@
 import array
 import math
 import os
+import struct
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -82,18 +83,27 @@ def test_empty():
 def test_merge_and_pack_keep_everything(left, right):
     merged, whole = filled(left), filled(left + right)
     merged.merge(filled(right))
-    for other in (merged, Hist.unpack(whole.pack()), whole.copy()):
+    for other in (merged, Hist.unpack(whole.pack())[0], whole.copy()):
         assert ffi.buffer(other.c)[:] == ffi.buffer(whole.c)[:]
 
 
-LIES = [{"min": -1}, {"max": 1.5}, {"over": True}]
-LIES += [{"steps": [step]} for step in ([1, -1], [1 << 40, 1], ["1", 1])]
+LIES = {
+    "empty": b"",
+    "cut": filled([1, 2]).pack()[:-1],
+    "steps": struct.pack("<QQQI", 0, 0, 0, 25601),
+    "index": struct.pack("<QQQIHI", 0, 0, 0, 1, 25600, 1),
+}
 
 
-@pytest.mark.parametrize("change", LIES)
-def test_a_packed_histogram_is_not_believed(change):
+@pytest.mark.parametrize("lie", sorted(LIES))
+def test_a_packed_histogram_is_not_believed(lie):
     with pytest.raises(ValueError):
-        Hist.unpack({"min": 1, "max": 2, "over": 0, "steps": [[1, 1]], **change})
+        Hist.unpack(LIES[lie])
+
+
+def test_what_follows_a_packed_histogram_is_handed_back():
+    hist, rest = Hist.unpack(filled([5]).pack() + b"more")
+    assert (len(hist), rest) == (1, b"more")
 
 
 def test_forked_party_records_into_the_same_memory():

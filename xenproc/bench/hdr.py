@@ -43,7 +43,7 @@ def write_log(
         for comment in comments:
             log.output_comment(comment)
         # Its output_start_time() raises AttributeError (0.10.8), and so the line is written here.
-        file.write(f"#[StartTime: {start_s:.3f} (seconds since epoch)]\n")
+        file.write(f"#[StartTime: {start_s:.6f} (seconds since epoch)]\n")
         log.output_base_time(start_s * 1000)
         log.output_legend()
         for name, hist in made.items():

@@ -5,11 +5,14 @@ Owns the memory of one `struct xp_hist`, anonymous and shared: a party forked la
 
 import array
 import mmap
+import struct
 from collections.abc import Iterator
 
 from xenproc.native import ffi, lib
 
 _SIZE = ffi.sizeof("struct xp_hist")
+_HEAD = struct.Struct("<QQQI")
+_STEP = struct.Struct("<HI")
 
 
 class Hist:
@@ -79,37 +82,32 @@ class Hist:
             if count:
                 yield lib.xp_hist_lowest(index), lib.xp_hist_highest(index), count
 
-    def pack(self) -> dict:
-        """Return the histogram as plain JSON values, small enough for a guest's report."""
-        return {
-            "min": self.min_ns,
-            "max": self.max_ns,
-            "over": self.over,
-            "steps": [[low, count] for low, _, count in self.steps()],
-        }
+    def pack(self) -> bytes:
+        """Return the histogram as bytes, six for each step that holds something: small enough for a guest's result."""
+        counts = memoryview(ffi.buffer(self.c.count)).cast("Q")
+        steps = [(index, count) for index, count in enumerate(counts) if count]
+        head = _HEAD.pack(self.min_ns, self.max_ns, self.over, len(steps))
+        return head + b"".join(_STEP.pack(index, count) for index, count in steps)
 
     @classmethod
-    def unpack(cls, packed: dict) -> "Hist":
-        """Return the histogram that pack() described; it came from another process, so it is checked.
+    def unpack(cls, data: bytes) -> tuple["Hist", bytes]:
+        """Return the histogram at the start of what pack() made, and the bytes after it.
 
-        Raises ValueError for anything that pack() cannot have said.
+        It came from another process, so nothing in it is believed. Raises ValueError if pack() cannot have made it.
         """
         hist = cls()
-        numbers = [packed["min"], packed["max"], packed["over"]]
-        numbers += [number for step in packed["steps"] for number in step]
-        if not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
-            raise ValueError("a packed histogram holds something that is not a count or a time")
-        for low, count in packed["steps"]:
-            if low > lib.XP_HIST_HIGHEST:
-                raise ValueError(f"a packed histogram holds a step at {low} ns, above {lib.XP_HIST_HIGHEST}")
-            hist.c.count[_index(low)] += count
-            hist.c.total += count
-        hist.c.over = packed["over"]
+        try:
+            low, high, over, nr = _HEAD.unpack_from(data)
+            if nr > lib.XP_HIST_LEN:
+                raise ValueError(f"a packed histogram of {nr} steps; there are {lib.XP_HIST_LEN}")
+            for i in range(nr):
+                index, count = _STEP.unpack_from(data, _HEAD.size + i * _STEP.size)
+                if index >= lib.XP_HIST_LEN:
+                    raise ValueError(f"a packed histogram holds step {index} of {lib.XP_HIST_LEN}")
+                hist.c.count[index] += count
+                hist.c.total += count
+        except struct.error as error:
+            raise ValueError(f"a packed histogram is cut short: {error}") from None
         if hist.c.total:
-            hist.c.min, hist.c.max = packed["min"], packed["max"]
-        return hist
-
-
-def _index(ns: int) -> int:
-    bucket = max(ns, 2047).bit_length() - 11
-    return (bucket << 10) + (ns >> bucket)
+            hist.c.min, hist.c.max, hist.c.over = low, high, over
+        return hist, data[_HEAD.size + nr * _STEP.size :]

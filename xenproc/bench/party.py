@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from xenproc.bench.case import POLL_STRIDE, BenchError, Sample
+from xenproc.bench.case import BenchError, Sample
 from xenproc.bench.hist import Hist
 from xenproc.bench.placement import Placement, pin
 from xenproc.native import lib
@@ -36,6 +36,8 @@ class Ends:
     """
 
     name = "?"
+    # How many operations are timed at once where a time stamp in Python would be a good part of one.
+    stride = 32
 
     def open(self) -> None:
         """Make what both inherit."""
@@ -144,24 +146,25 @@ def _obey(sock: socket.socket, make: Callable[[], Callable], cpu: int | None, hi
 
 
 class PairCase:
-    """A case of two forked parties. With `poll` each round also measures strides (case.Sample)."""
+    """A case of two forked parties. With `strides` each round also measures many operations at once (Sample.fast)."""
 
-    def __init__(self, ends: Ends, poll: bool = False, limit_s: float = LIMIT_S) -> None:
+    isolation: str | None = None
+
+    def __init__(self, ends: Ends, strides: bool = False, limit_s: float = LIMIT_S) -> None:
         self.ends = ends
-        self.poll = poll
+        self.strides = strides
         self.limit_s = limit_s
-        self._hist: Hist | None = None
+        self._hist = Hist()
         self._parties: list[Party] = []
         self._opened = False
 
     def start(self, placement: Placement) -> None:
         """Fork the server, then the client, and wait until both are connected."""
-        self._hist = Hist()
         self._opened = True
         self.ends.open()
         self._parties.append(Party("server", self.ends.server, placement.cpu(1), self._hist))
         self._parties.append(Party("client", self.ends.client, placement.cpu(0), self._hist))
-        until = time.monotonic() + self.limit_s
+        until = time.monotonic() + LIMIT_S
         for party in self._parties:
             party.hear(until)
 
@@ -169,8 +172,8 @@ class PairCase:
         """Do n operations (and some before that are not counted)."""
         self._go(min(n, WARM), 1)
         fast = None
-        if self.poll:
-            self._go(n, POLL_STRIDE)
+        if self.strides:
+            self._go(n, self.ends.stride)
             fast = self._hist.copy()
         value = self._go(n, 1)
         if value is not None:

@@ -13,6 +13,7 @@ import socket
 import tempfile
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 from xenproc.bench import messages
 from xenproc.bench.case import BenchError
@@ -170,7 +171,7 @@ class Iceoryx2(Peer):
             raise BenchError("iceoryx2: its queue overwrites, a stream of messages is not measured")
         iceoryx2.set_log_level(iceoryx2.LogLevel.Error)
         self._iox = iceoryx2
-        self._root = tempfile.mkdtemp(prefix="xenproc.bench.")
+        self._root = tempfile.mkdtemp(prefix=f"xenproc.{os.getpid()}.bench.")
         self._prefix = f"xenproc.{os.getpid()}.iox2.{next(_serial)}_"
 
     def end(self, side: int) -> tuple[messages.Send, messages.Receive]:
@@ -196,7 +197,7 @@ class Iceoryx2(Peer):
         message = Message()
         buffer = memoryview(message).cast("B")
         string_at = ctypes.string_at
-        pending = None
+        pending: Any = None
 
         def send(data: bytes) -> None:
             nonlocal pending

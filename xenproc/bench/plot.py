@@ -49,7 +49,8 @@ def write_png(path: str | Path, hists: Mapping[str, Hist], title: str) -> None:
     except ImportError as error:
         need = "a plot needs the package matplotlib (pip install 'xenproc[plot]')"
         raise EnvironmentLacks(f"{need}: {error}") from error
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    # The legend stands beside the picture, a line a case.
+    figure, axes = pyplot.subplots(figsize=(13, max(5.5, 0.5 + 0.21 * len(hists))), layout="constrained")
     most = 1.0
     for name, hist in hists.items():
         if len(hist):
@@ -66,6 +67,6 @@ def write_png(path: str | Path, hists: Mapping[str, Hist], title: str) -> None:
     axes.set_title(title)
     axes.grid(True, which="both", alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.savefig(path, format="png", dpi=120)
     pyplot.close(figure)

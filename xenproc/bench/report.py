@@ -87,7 +87,7 @@ def row(entry: Entry, samples: Sequence[Sample]) -> dict:
         "rounds": len(samples),
         "placement": entry.placement.name,
         "cpus": None if entry.placement.cpus is None else list(entry.placement.cpus),
-        "isolation": entry.isolation,
+        "isolation": entry.case.isolation,
     }
     middles = [sample.middle() for sample in samples]
     if samples[0].hist is None:
@@ -104,7 +104,10 @@ def row(entry: Entry, samples: Sequence[Sample]) -> dict:
             "max": _round(each.max_ns * scale),
         }
     ends = None if interval is None else [_round(end * scale) for end in interval]
-    return {**line, "p50": _round(middle * scale), **tail, "ci95": ends}
+    line |= {"p50": _round(middle * scale), **tail, "ci95": ends}
+    if samples[0].stalled is not None:
+        line["stalled"] = _round(stats.summary([sample.stalled or 0.0 for sample in samples])[0])
+    return line
 
 
 def merged(samples: Sequence[Sample]) -> Hist:
@@ -133,10 +136,8 @@ def commit() -> str:
     git = ["git", "-C", str(root)]
     try:
         if (root / ".git").exists():
-            options = {"capture_output": True, "text": True, "timeout": 5, "check": True}
-            head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **options).stdout.strip()
-            changed = subprocess.run([*git, "status", "--porcelain", "-uno"], **options).stdout.strip()
-            return head + ("+" if changed else "")
+            head = _output([*git, "rev-parse", "--short=12", "HEAD"])
+            return head + ("+" if _output([*git, "status", "--porcelain", "-uno"]) else "")
     except (OSError, subprocess.SubprocessError):
         pass        # no git here: the version must do
     try:
@@ -145,9 +146,13 @@ def commit() -> str:
         return "unknown"
 
 
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
+
 def _add_ratio(report: dict, run: Run, ratio: Ratio) -> None:
     """Compute one ratio into the report, or say under `missing` why not."""
-    worst = None
+    worst: tuple[float, tuple[float, float] | None] | None = None
     for over, under in ratio.pairs:
         for key in (over, under):
             if key is not None and not run.samples.get(key):
@@ -162,6 +167,7 @@ def _add_ratio(report: dict, run: Run, ratio: Ratio) -> None:
         value, interval = stats.summary(values)
         if worst is None or _worse(ratio, (value, interval), worst):
             worst = value, interval
+    assert worst is not None, "a ratio has at least one pair"
     value, interval = worst
     report["ratios"][ratio.name] = _round(value)
     report["intervals"][ratio.name] = None if interval is None else [_round(end) for end in interval]

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from xenproc.bench.case import BenchError, Case, Sample
 from xenproc.bench.placement import Placement
@@ -32,7 +33,6 @@ class Entry:
     placement: Placement
     mode: str = "block"
     unit: str = "us"
-    isolation: str | None = None
     spinners: int = 0
     crowded: bool = False
     n: int | None = None
@@ -46,10 +46,10 @@ class Entry:
 
 @dataclass
 class Run:
-    """What was measured: for each key its samples in order of rounds (None: not in that round)."""
+    """What was measured: for each key its samples in order of rounds."""
 
     entries: list[Entry]
-    samples: dict[str, list[Sample | None]] = field(default_factory=dict)
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     started_s: float = 0.0
     ended_s: float = 0.0
@@ -68,7 +68,7 @@ def run(entries: list[Entry], rounds: int, progress: Progress | None = None, see
     try:
         for number, entry in enumerate(entries):
             tell(number, len(entries), f"starting {entry.key}")
-            if _attempt(result, alive, entry, lambda entry=entry: _start(entry, lengths)):
+            if _attempt(result, alive, entry, partial(_start, entry, lengths)):
                 alive.append(entry)
                 result.samples[entry.key] = []
         total = sum(min(rounds, entry.rounds or rounds) for entry in alive)
@@ -78,7 +78,7 @@ def run(entries: list[Entry], rounds: int, progress: Progress | None = None, see
             order.shuffle(due)
             for entry in due:
                 tell(done, total, f"round {number + 1} of {rounds}: {entry.key}")
-                _attempt(result, alive, entry, lambda entry=entry: _round(result, entry, lengths))
+                _attempt(result, alive, entry, partial(_round, result, entry, lengths))
                 done += 1
         tell(total, total, "done")
     finally:
@@ -96,14 +96,19 @@ def _start(entry: Entry, lengths: dict[str, int]) -> None:
             f"{entry.spinners} parties that poll need as many CPUs; {entry.placement.name} has {seats}"
         )
     entry.case.start(entry.placement)
-    n = entry.n or FIRST_N
-    for _ in range(1 if entry.n else 3):
+    if entry.n:
+        entry.case.round(entry.n)
+        lengths[entry.key] = entry.n
+        return
+    # The largest guess: a try that something else got in the way of guesses low, and so does a short one.
+    n = best = FIRST_N
+    for guess in range(3):
         before = time.perf_counter()
-        entry.case.round(n)
-        took = time.perf_counter() - before
-        if not entry.n:
-            n = max(1, min(MOST_N, int(n * AIM_S / took)))
-    lengths[entry.key] = n
+        sample = entry.case.round(n)
+        took = sample.took_s or time.perf_counter() - before
+        n = max(1, min(MOST_N, int(n * AIM_S / took)))
+        best = n if guess == 0 else max(best, n)
+    lengths[entry.key] = best
 
 
 def _round(result: Run, entry: Entry, lengths: dict[str, int]) -> None:

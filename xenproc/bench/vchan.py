@@ -73,15 +73,7 @@ class Vchan(Peer):
 
     def end(self, side: int) -> tuple[Any, Any]:
         channel = self._ends[side]
-        if self.size < LARGE:
-            return channel.send, channel.recv
-        buffer = bytearray(self.size)
-
-        def receive() -> bytearray:
-            channel.recv_into(buffer)
-            return buffer
-
-        return channel.send, receive
+        return channel.send, receiver(channel, self.size)
 
     def client(self) -> ClientLoop:
         return send_loop(self._ends[0], self.size) if self.many else super().client()
@@ -95,6 +87,19 @@ class Vchan(Peer):
         self._shared.close()
 
 
+def receiver(channel: Any, size: int) -> messages.Receive:
+    """Return the receive that suits a size: large messages land in the same buffer each time."""
+    if size < LARGE:
+        return channel.recv
+    buffer = bytearray(size)
+
+    def receive() -> bytearray:
+        channel.recv_into(buffer)
+        return buffer
+
+    return receive
+
+
 def send_loop(channel: Any, size: int) -> Callable[[int, int, Hist], float]:
     """Return messages.pouring in batches: n distinct messages, then one acknowledgement; its value is MB/s."""
     pack = struct.Struct(f"<QQ{size - 16}x").pack
@@ -102,10 +107,10 @@ def send_loop(channel: Any, size: int) -> Callable[[int, int, Hist], float]:
 
     def loop(n: int, stride: int, hist: Hist) -> float:
         nonlocal first
-        factor, mask, send_many = messages.FACTOR, messages.MASK, channel.send_many
+        key, send_many = messages.KEY, channel.send_many
         begin = time.perf_counter_ns()
         for start in range(first, first + n, BATCH):
-            send_many([pack(i, i * factor & mask) for i in range(start, min(start + BATCH, first + n))])
+            send_many([pack(i, i ^ key) for i in range(start, min(start + BATCH, first + n))])
         first += n
         (done,) = struct.unpack_from("<Q", channel.recv())
         if done != first:
@@ -122,11 +127,11 @@ def receive_loop(channel: Any, size: int) -> Callable[[int], None]:
 
     def loop(n: int) -> None:
         nonlocal first
-        factor, mask, recv_many = messages.FACTOR, messages.MASK, channel.recv_many
+        key, recv_many = messages.KEY, channel.recv_many
         i, end = first, first + n
         while i < end:
             for number, value in map(unpack, recv_many()):
-                if number != i or value != i * factor & mask:
+                if number != i or value != i ^ key:
                     raise BenchError(f"message {i} arrived as ({number}, {value:#x})")
                 i += 1
         first += n
