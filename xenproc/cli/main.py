@@ -14,7 +14,7 @@ from xenproc.errors import EnvironmentLacks, XenprocError
 # name -> (module, attribute, one line of help)
 COMMANDS = {
     "demo": ("xenproc.cli.demo", "demo", "Show it all: domains, rings, latency, crashes that hurt nobody."),
-    "bench": ("xenproc.cli.bench", "bench", "Measure rings, events, hypercalls, creation, idle domains."),
+    "bench": ("xenproc.bench.command", "bench", "Measure rings, events, hypercalls, creation, idle domains."),
     "list": ("xenproc.cli.domains", "list_domains", "List the domains of running hypervisors, as xl list."),
     "console": ("xenproc.cli.domains", "console", "Print what a domain has written to its console."),
     "pause": ("xenproc.cli.domains", "pause", "Stop a domain until unpause."),
