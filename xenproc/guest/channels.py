@@ -53,10 +53,12 @@ def connect(kind: type[Kind], guest: "Guest", peer: int | str, name: str, timeou
         page = link.addresses[0]
         shape = geometry(page)
         left, right = link.map_more(shape.left_grants), link.map_more(shape.right_grants)
-        return kind.client(
+        end = kind.client(
             page, link.event, shape=shape, left_pages=left, right_pages=right, kick=link.kick(), owner=link,
             on_close=link.close, **options,
         )
+        linking.ready(link, name)
+        return end
     except BaseException:
         link.close()
         raise

@@ -5,8 +5,8 @@ references. Sequence, each step with a deadline:
 1. offerer: grant, alloc_unbound, publish `NAME` = port and references;
 2. acceptor: lookup, map, bind_interdomain, publish `NAME/up`;
 3. offerer: lookup `NAME/up`, make its port direct, set up what lies in the pages, publish `NAME/on`;
-4. acceptor: make its end direct, too, publish `NAME/ok`;
-5. offerer: lookup `NAME/ok`: from here on both ends are direct.
+4. acceptor: make its end direct, too, map what the pages name, publish `NAME/ok`;
+5. offerer: lookup `NAME/ok`: from here on both ends are direct, and either may close.
 Invariant: whatever fails, each side gives back what it had taken.
 """
 
@@ -130,6 +130,8 @@ def confirm(link: Link, name: str, timeout: float | None) -> None:
 def accept(guest: "Guest", peer: int | str, name: str, timeout: float | None) -> Link:
     """Map what `peer` offers under `name`, waiting for it; returns a link with pages and a direct event channel.
 
+    The offerer waits for `ready`.
+
     Raises Timeout, GrantError, HypercallError, PeerMisbehaved (an offer that makes no sense).
     """
     link = Link(guest, guest.board.domid_of(peer, timeout))
@@ -140,11 +142,15 @@ def accept(guest: "Guest", peer: int | str, name: str, timeout: float | None) ->
         guest.board.publish(link.peer, f"{name}/up", b"")
         guest.board.lookup(link.peer, f"{name}/on", timeout)
         link.event = guest.events.direct(link.port)
-        guest.board.publish(link.peer, f"{name}/ok", b"")
     except BaseException:
         link.close()
         raise
     return link
+
+
+def ready(link: Link, name: str) -> None:
+    """[acceptor] All that it needs of the offerer is mapped: from now on the offerer may close. The caller closes the link if it fails."""
+    link.guest.board.publish(link.peer, f"{name}/ok", b"")
 
 
 def _parse(offered: bytes, peer: int) -> tuple[list[int], int]:

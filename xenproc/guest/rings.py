@@ -61,6 +61,7 @@ class BackRing(_Linked, ring.BackRing):
         link = linking.accept(guest, peer, name, timeout)
         try:
             end = cls(layout, link.addresses, link.event, **options)
+            linking.ready(link, name)
         except BaseException:
             link.close()
             raise
