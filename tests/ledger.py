@@ -10,6 +10,7 @@ living and unreaped processes below this one, descriptors, mappings of machine m
 import ctypes
 import glob
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,8 +199,13 @@ def _command(pid: int) -> str:
 
 
 def _names() -> Iterator[str]:
+    ours = {os.getpid(), *(process.pid for process in descendants())}
     for pattern in NAMES:
-        yield from glob.glob(pattern)
+        for path in glob.glob(pattern):
+            made_by = re.search(r"xenproc\.(\d+)\.", path)
+            # Another run beside this one: a name that carries the number of a process that lives and is none of ours.
+            if not made_by or int(made_by[1]) in ours or not Path(f"/proc/{made_by[1]}").exists():
+                yield path
 
 
 def _held_by_others(name: str) -> bool:
