@@ -69,9 +69,9 @@ int xp_vchan_send(struct xp_vchan *ch, const void *buf, uint64_t len, int64_t ti
 {
     struct xp_vchan_timer timer = {timeout_ns, 0};
     if (len > ch->max_message) return -XEN_E2BIG;
-    if (ch->tx_left != 0 && (len != ch->tx_total || buf != ch->tx_buf)) return -XEN_EBUSY;
     int ret = may_write(ch);
     if (ret != 0) return ret;
+    if (ch->tx_left != 0 && (len != ch->tx_total || buf != ch->tx_buf)) return -XEN_EBUSY;
     if (fits(&ch->wr, len)) return send_whole(ch, buf, (uint32_t)len, &timer);
     if (ch->tx_left == 0) {
         ret = xp_vchan_await(ch, &ch->wr, XP_VCHAN_HEADER, &timer);
@@ -95,8 +95,8 @@ int64_t xp_vchan_send_many(struct xp_vchan *ch, const void *data, const uint32_t
     struct xp_vchan_timer timer = {timeout_ns, 0};
     const uint8_t *from = data;
     uint32_t filled = 0, piece = xp_vchan_piece(d), sent = 0;
-    if (ch->tx_left != 0) return -XEN_EBUSY;
     int ret = may_write(ch);
+    if (ret == 0 && ch->tx_left != 0) return -XEN_EBUSY;
     while (ret == 0 && sent < n) {
         uint32_t len = lens[sent];
         if (len > ch->max_message || !fits(d, len)) {

@@ -48,6 +48,10 @@ class Shared:
         """Return the client's end."""
         return kind.client(self.base, self._event(1), owner=self, **self.pages, **options)
 
+    def write_fd(self, side: int) -> None:
+        """Wake an end's descriptor, as the hypervisor does."""
+        os.eventfd_write(self.fds[side], 1)
+
     def close(self) -> None:
         """Close the descriptors."""
         for fd in self.fds:

@@ -147,13 +147,12 @@ class Channel(End):
 
     async def asend(self, data: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Send one message without holding up the event loop. Errors as for `send`; cancelled half-way it closes the channel."""
-        if type(data) is not bytes:
-            data = _from_buffer(data)
-        if len(data) < self._c.wr.size:
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
+        if HEADER + size <= self._c.wr.size:
             return await self._in_loop().until_done(WRITE, timeout, "send", self.send, data)
         tasks = self._in_loop()
         async with tasks.turn(WRITE, timeout, "send"):
-            await self._asend_large(tasks, data)
+            await self._asend_large(tasks, data if type(data) is bytes else _from_buffer(data))
 
     async def _asend_large(self, tasks: "Tasks", data: Any) -> None:
         c, begun = self._c, False
