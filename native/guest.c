@@ -81,8 +81,11 @@ static void record(int signo, siginfo_t *info, void *context)
         page->crash_code = info->si_code;
         page->crash_signo = (uint32_t)signo;
     }
-    /* The handler is reset (SA_RESETHAND): a fault strikes again on return and kills; a sent signal must be sent again. */
-    if (info->si_code <= 0)
+    /*
+     * The handler is reset (SA_RESETHAND): a fault strikes again on return and kills; a sent signal must be sent again, and
+     * a trap too, as it comes after its instruction.
+     */
+    if (info->si_code <= 0 || signo == SIGTRAP)
         (void)raise(signo);
 }
 

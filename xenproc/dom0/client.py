@@ -3,7 +3,9 @@
 Whoever waits reads the socket for all who wait (leader and followers). Invariant: a reply nobody waits for any more is dropped.
 """
 
+import contextlib
 import itertools
+import select
 import socket
 import threading
 import time
@@ -21,6 +23,7 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        sock.setblocking(False)
         self._ids = itertools.count(1)
         self._changed = threading.Condition()
         self._waiting: dict[int, dict[str, Any] | None] = {}
@@ -37,14 +40,27 @@ class Client:
         with self._changed:
             self._waiting[number] = None
         try:
-            try:
-                wire.send(self.sock, {"id": number, "op": op, **fields}, fds)
-            except OSError:
-                raise HypervisorGone("the hypervisor has ended") from None
+            self._send({"id": number, "op": op, **fields}, fds, end, op)
             return result_of(self._await(number, op, end))
         finally:
             with self._changed:
                 self._waiting.pop(number, None)
+
+    def _send(self, request: dict[str, Any], fds: list[int] | tuple[int, ...], end: float | None, op: str) -> None:
+        while True:
+            try:
+                return wire.send(self.sock, request, fds)
+            except BlockingIOError:
+                if not self._ready(select.POLLOUT, None if end is None else end - time.monotonic()):
+                    raise Timeout(f"{op}: the hypervisor did not take the request in time") from None
+            except OSError:
+                raise HypervisorGone("the hypervisor has ended") from None
+
+    def _ready(self, events: int, left: float | None) -> bool:
+        """Wait for the socket; it never blocks by itself, as threads with other time limits share it."""
+        poll = select.poll()
+        poll.register(self.sock, events)
+        return bool(poll.poll(None if left is None else max(0.0, left) * 1000))
 
     def _await(self, number: int, op: str, end: float | None) -> dict[str, Any]:
         with self._changed:
@@ -69,12 +85,12 @@ class Client:
         reply = None
         gone = False
         try:
-            self.sock.settimeout(left)
-            reply, fds = wire.receive(self.sock)
-            wire.close_all(fds)
-        except (TimeoutError, BlockingIOError):
-            pass        # nothing came in time; the caller looks at its own deadline
-        except (EOFError, OSError):
+            if self._ready(select.POLLIN, left):
+                reply, fds = wire.receive(self.sock)
+                wire.close_all(fds)
+        except BlockingIOError:
+            pass        # nothing came after all; the caller looks at its own deadline
+        except (EOFError, OSError, ValueError):
             gone = True
         finally:
             self._changed.acquire()
@@ -85,8 +101,14 @@ class Client:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Close the connection."""
-        self.sock.close()
+        """Close the connection; who waits for a reply learns that there will be none."""
+        with contextlib.suppress(OSError):      # closed already, or the other end is
+            self.sock.shutdown(socket.SHUT_RDWR)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._reader, DEFAULT_TIMEOUT)
+            self._gone = True
+            self.sock.close()
+            self._changed.notify_all()
 
 
 def result_of(reply: dict[str, Any]) -> Any:

@@ -1,10 +1,12 @@
 """A handle on a domain, as Domain0's program holds it."""
 
+import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client
-from xenproc.errors import DomainCrashed, Timeout
+from xenproc.errors import DomainCrashed, NoSuchDomain, Timeout, XenprocError
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,20 @@ class Exit:
 
 def exit_of(record: dict[str, Any]) -> Exit:
     """Return an Exit from the hypervisor's record."""
-    crash = None
-    if "crash" in record:
+    reason, crash, result = record["reason"], record.get("crash"), None
+    console = record["console"].encode("latin-1").decode("utf-8", "replace")
+    if "result_bytes" in record:
+        result = bytes.fromhex(record["result_bytes"])
+    elif "result_json" in record:
+        try:
+            result = json.loads(record["result_json"])
+        except (ValueError, RecursionError):        # a guest wrote it
+            reason, crash = "crash", crash or {"detail": "the domain reported a result that is no JSON"}
+    report = None
+    if crash is not None:
         names = CrashReport.__dataclass_fields__
-        known = {key: value for key, value in record["crash"].items() if key in names}
-        crash = CrashReport(**known, console=record["console"])
-    result = bytes.fromhex(record["result_bytes"]) if "result_bytes" in record else record.get("result")
-    return Exit(record["reason"], result, crash, record["console"])
+        report = CrashReport(**{key: value for key, value in crash.items() if key in names}, console=console)
+    return Exit(reason, result, report, console)
 
 
 class Console:
@@ -72,13 +81,12 @@ class Console:
         return data.decode("utf-8", "replace")
 
     def _fetch(self) -> bytes:
-        if self._domain._exit is not None:
-            data = self._domain._exit.console.encode()
-            start, self._pos = min(self._pos, len(data)), len(data)
-            return data[start:]
-        reply = self._domain._client.call("console", domid=self._domain.domid, pos=self._pos)
-        self._pos = reply["pos"]
-        return reply["text"].encode("latin-1")
+        end, tail = self._domain._last_words or (0, b"")
+        if self._domain._last_words is None:
+            reply = self._domain._client.call("console", domid=self._domain.domid, pos=self._pos)
+            end, tail = reply["pos"], reply["text"].encode("latin-1")
+        start, self._pos = max(0, self._pos - (end - len(tail))), end
+        return tail[start:]
 
 
 class Domain:
@@ -87,6 +95,7 @@ class Domain:
     def __init__(self, client: Client, domid: int, name: str, pid: int, enforced: dict[str, Any]) -> None:
         self._client = client
         self._exit: Exit | None = None
+        self._last_words: tuple[int, bytes] | None = None       # console: end position and tail, once it is known to be dead
         self.domid = domid
         self.name = name
         self.pid = pid
@@ -94,7 +103,11 @@ class Domain:
         self.console = Console(self)
 
     def __repr__(self) -> str:
-        return f"<Domain {self.domid} {self.name!r} {self.state}>"
+        try:
+            state = self.state
+        except XenprocError as error:       # a repr is for looking at, also when things are broken
+            state = f"({error})"
+        return f"<Domain {self.domid} {self.name!r} {state}>"
 
     @property
     def state(self) -> str:
@@ -114,6 +127,7 @@ class Domain:
             record = self._client.call("wait", timeout=margin, domid=self.domid, limit=timeout)
             if record is None:
                 raise Timeout(f"domain {self.domid} ({self.name!r}) still runs after {timeout} s")
+            self._last_words = record["console_end"], record["console"].encode("latin-1")
             self._exit = exit_of(record)
         return self._exit
 
@@ -146,5 +160,6 @@ class Domain:
     def destroy(self, timeout: float | None = DEFAULT_TIMEOUT) -> Exit:
         """End it at once, and wait until everything it had is given back. A domain that has ended already is fine."""
         if self._exit is None and self.state != "dead":
-            self._client.call("destroy", domid=self.domid)
+            with contextlib.suppress(NoSuchDomain):     # it ended between the two questions
+                self._client.call("destroy", domid=self.domid)
         return self.join(timeout)

@@ -130,7 +130,7 @@ def _open(uid: int, pid: int) -> tuple[Client, int]:
         owner, owner_uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if owner_uid not in (uid, 0):
             raise PermissionError(1, f"the name is held by a process of user {owner_uid}, not {uid}")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * wire.MAX_DATAGRAM)
         sock.settimeout(None)
     except BaseException:
         sock.close()

@@ -5,7 +5,6 @@ Xen's words: building, running, paused, shutdown, dying.
 """
 
 import asyncio
-import json
 import os
 import signal
 from dataclasses import dataclass, field
@@ -36,7 +35,6 @@ class DomainRecord:
     exit: dict[str, Any] | None = None
     zombie: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)     # it wrote to its console, or ended
-    last_words: tuple[int, bytes] = (0, b"")                       # console: end position and tail, once it is dead
 
 
 def core_info(hv: Any, domid: int) -> Any:
@@ -70,10 +68,7 @@ def _report(hv: Any, domid: int, info: Any) -> dict[str, Any]:
         return {"traceback": data.decode("utf-8", "replace")}
     if info.report_kind == lib.XP_REPORT_result_bytes:
         return {"result_bytes": data.hex()}
-    try:
-        return {"result": json.loads(data)}
-    except ValueError:
-        return {"traceback": "the domain reported a result that is no JSON"}
+    return {"result_json": data.decode("utf-8", "replace")}        # not parsed here: a guest wrote it
 
 
 def _death(status: os.waitid_result | None) -> dict[str, Any]:
@@ -92,18 +87,18 @@ def _death(status: os.waitid_result | None) -> dict[str, Any]:
 def exit_report(hv: Any, record: DomainRecord, status: os.waitid_result | None) -> dict[str, Any]:
     """Return the exit record of a domain whose process is dead: reason, result, and the crash report if it crashed.
 
-    Keys: domid, name, reason ("poweroff", ..., "crash", "destroyed"), result | result_bytes, crash {detail, signal,
-    fault_address, rip, traceback, hypercalls, claimed}, console (text of the tail).
+    Keys: domid, name, reason ("poweroff", ..., "crash", "destroyed"), result_json | result_bytes (text the guest wrote),
+    crash {detail, signal, fault_address, rip, traceback, last_hypercalls}, console (its tail, bytes as latin-1), console_end.
     """
     info = core_info(hv, record.domid)
     death = _death(status)
     report = _report(hv, record.domid, info)
-    record.last_words = console_text(hv, record.domid, max(0, info.console_prod - CONSOLE_TAIL))
-    tail = record.last_words[1]
+    console_end, tail = console_text(hv, record.domid, max(0, info.console_prod - CONSOLE_TAIL))
     record_out: dict[str, Any] = {
         "domid": record.domid,
         "name": record.name,
-        "console": tail.decode("utf-8", "replace"),
+        "console": tail.decode("latin-1"),
+        "console_end": console_end,
         "hypercalls": info.nr_calls,
     }
     said_shutdown = info.said_shutdown

@@ -21,13 +21,14 @@ from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
 from xenproc.hv import spawn
 from xenproc.hv.domain import DomainRecord, console_text, core_info, exit_report, state_name
+from xenproc.hv.exits import Exits
 from xenproc.native import check, ffi, lib
 
 log = logging.getLogger("xenproc.hv")
 
 MAX_DOMAINS = 4096
-KEPT_EXITS = 4096
-KEPT_LAST_WORDS = 64
+MIN_FRAMES = 8          # what the builder uses, and a little for the guest
+MAX_CMDLINE = 1023      # of start_info's 1024
 SCRUB_STEP = 64
 MAX_FOLLOW = 60.0
 LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
@@ -53,8 +54,7 @@ class HypervisorProcess:
         self.nr_frames = nr_frames
         self.isolation = isolation
         self.domains: dict[int, DomainRecord] = {}
-        self.exits: dict[int, dict[str, Any]] = {}
-        self.last_words: dict[int, tuple[int, bytes]] = {}     # console of the dead: end position, tail
+        self.exits = Exits()
         self.next_domid = 1
         self.spawner: spawn.Spawner | None = None
         self.tasks: set[asyncio.Task] = set()
@@ -109,8 +109,8 @@ class HypervisorProcess:
             log.error("policy thread", exc_info=task.exception())
 
     def _news(self) -> None:
-        domids = ffi.new("uint16_t[]", 64)
-        for i in range(lib.xp_hv_news(self.core, domids, 64)):
+        domids = ffi.new("uint16_t[]", MAX_DOMAINS)     # all of them: what is left over would not be told again
+        for i in range(lib.xp_hv_news(self.core, domids, MAX_DOMAINS)):
             record = self.domains.get(domids[i])
             info = core_info(self.core, domids[i]) if record else None
             if record is not None:
@@ -125,13 +125,14 @@ class HypervisorProcess:
             domid = self.next_domid
             self.next_domid = domid + 1 if domid + 1 < MAX_DOMAINS else 1
             if domid not in self.domains:
+                self.exits.forget(domid)
                 return domid
         raise ConfigError(f"domains: {MAX_DOMAINS - 1} exist already, there is no number left")
 
     def _check_plan(self, plan: dict[str, Any]) -> dict[str, int]:
         name = plan["name"]
-        if not isinstance(name, str) or not 0 < len(name.encode()) < 64 or name == "Domain-0":
-            raise ConfigError(f"name: expected 1 to 63 bytes and not Domain-0, got {name!r}")
+        if not isinstance(name, str) or not 0 < len(_bytes(name)) < 64 or "\0" in name or name == "Domain-0":
+            raise ConfigError(f"name: expected 1 to 63 bytes without NUL and not Domain-0, got {name!r}")
         if any(record.name == name and not record.zombie for record in self.domains.values()):
             raise ConfigError(f"name: a domain called {name!r} exists already")
         cpus = plan.get("cpus")
@@ -147,6 +148,16 @@ class HypervisorProcess:
                 raise ConfigError(f"limits: unknown limit {key!r}; there are {', '.join(LIMITS)}")
             if not isinstance(value, int) or not 0 <= value <= ceiling:
                 raise ConfigError(f"limits: {key}: expected 0 to {ceiling}, got {value!r}")
+        cmdline = plan.get("cmdline", "")
+        if not isinstance(cmdline, str):
+            raise ConfigError(f"cmdline: expected text, got {cmdline!r}")
+        if len(_bytes(cmdline)) > MAX_CMDLINE or "\0" in cmdline:
+            raise ConfigError(f"cmdline: expected at most {MAX_CMDLINE} bytes without NUL, got {len(_bytes(cmdline))}")
+        nr_pages, max_pages = plan["nr_pages"], plan.get("max_pages", plan["nr_pages"])
+        if nr_pages < MIN_FRAMES:
+            raise ConfigError(f"memory: expected at least {MIN_FRAMES} frames ({MIN_FRAMES * 4} KiB), got {nr_pages}")
+        if max_pages < nr_pages:
+            raise ConfigError(f"maxmem: expected at least the reservation of {nr_pages} frames, got {max_pages}")
         return limits
 
     async def create(self, plan: dict[str, Any], payload_fd: int) -> dict[str, Any]:
@@ -155,9 +166,10 @@ class HypervisorProcess:
         Raises ConfigError, EnvironmentLacks (no memory, host refused), or XenprocError with what the new process said.
         """
         try:
-            limits = self._check_plan(plan)
+            self._check_plan(plan)
+            await self._make_room(plan["nr_pages"])
+            limits = self._check_plan(plan)     # again: somebody may have taken the name meanwhile
             domid = self._take_domid()
-            self.last_words.pop(domid, None)
             self._create_in_core(domid, plan, limits)
             record = DomainRecord(domid, plan["name"], plan.get("owner", 0))
             record.ended = asyncio.get_running_loop().create_future()
@@ -170,6 +182,17 @@ class HypervisorProcess:
             return {"domid": domid, "pid": record.pid, "enforced": record.enforced}
         finally:
             os.close(payload_fd)
+
+    async def _make_room(self, nr_pages: int) -> None:
+        """Have what others gave back scrubbed at once where it is needed now."""
+        info = ffi.new("struct xp_hv_info *")
+        self._retry_zombies()
+        while True:
+            lib.xp_hv_info(self.core, info)
+            if info.nr_free >= nr_pages + 2 or not (info.nr_dirty or self.scrubbing):
+                return
+            lib.xp_hv_scrub(self.core, SCRUB_STEP)
+            await asyncio.sleep(0)
 
     def _create_in_core(self, domid: int, plan: dict[str, Any], limits: dict[str, int]) -> None:
         nr_pages = plan["nr_pages"]
@@ -187,8 +210,6 @@ class HypervisorProcess:
                 f"memory: domain {plan['name']!r} asks for {nr_pages} frames and 2 of overhead, {info.nr_free} of "
                 f"{info.nr_frames} are free"
             )
-        if ret == -errno.EINVAL:
-            raise ConfigError(f"memory: expected at least 8 frames and no more than the maximum, got {nr_pages}")
         check(ret, "xp_domain_create", domid)
 
     async def _start_process(self, record: DomainRecord, plan: dict[str, Any], payload_fd: int) -> None:
@@ -205,7 +226,10 @@ class HypervisorProcess:
         check(lib.xp_domain_attach(self.core, record.domid, process.for_core()), "xp_domain_attach", record.domid)
         process.handed_over()
         cursor = ffi.new("uint64_t *", 0)
-        while check(lib.xp_domain_give(self.core, record.domid, cursor, 512), "giving frames", record.domid) == 1:
+        while ret := lib.xp_domain_give(self.core, record.domid, cursor, 512):
+            if ret == -errno.ESRCH:
+                raise EnvironmentLacks("the new domain's process died while it was being set up")
+            check(ret, "giving frames", record.domid)
             await asyncio.sleep(0)
         record.enforced = await process.locked()
         missing = {what: why for what, why in record.enforced["refused"].items() if what not in plan.get("without", ())}
@@ -221,7 +245,7 @@ class HypervisorProcess:
             self._kill(record)
             if record.ended is not None:
                 await asyncio.wait_for(asyncio.shield(record.ended), 5)
-            self.exits.pop(record.domid, None)
+            self.exits.forget(record.domid)
             return
         lib.xp_domain_dying(self.core, record.domid)
         await self._take_down(record)
@@ -240,18 +264,13 @@ class HypervisorProcess:
             status = os.waitid(os.P_PIDFD, record.pidfd, os.WEXITED)
         lib.xp_domain_dying(self.core, record.domid)
         record.exit = exit_report(self.core, record, status)
-        self.last_words[record.domid] = record.last_words
-        while len(self.last_words) > KEPT_LAST_WORDS:
-            self.last_words.pop(next(iter(self.last_words)))
         record.news.set()
         self.background(self._bury(record))
 
     async def _bury(self, record: DomainRecord) -> None:
         await self._take_down(record)
         assert record.exit is not None and record.ended is not None
-        self.exits[record.domid] = record.exit
-        while len(self.exits) > KEPT_EXITS:
-            self.exits.pop(next(iter(self.exits)))
+        self.exits.add(record.domid, record.exit)
         if not record.ended.done():
             record.ended.set_result(record.exit)
 
@@ -272,15 +291,18 @@ class HypervisorProcess:
         else:
             self.domains.pop(record.domid, None)
         self._retry_zombies()
-        if not self.scrubbing:
-            self.scrubbing = True
-            self.background(self._scrub())
+        self._start_scrub()
 
     def _retry_zombies(self) -> None:
         """Others may have let go of a dead domain's frames by now."""
         for record in [r for r in self.domains.values() if r.zombie]:
             if lib.xp_domain_teardown(self.core, record.domid) == 0:
                 self.domains.pop(record.domid, None)
+
+    def _start_scrub(self) -> None:
+        if not self.scrubbing:
+            self.scrubbing = True
+            self.background(self._scrub())
 
     async def _scrub(self) -> None:
         try:
@@ -324,24 +346,25 @@ class HypervisorProcess:
     def state_of(self, domid: int) -> str:
         """Return a domain's state in Xen's words; "dead" once it has ended. Raises NoSuchDomain."""
         record = self.domains.get(domid)
-        if domid in self.exits or (record is not None and record.exit is not None):
+        if record.exit is not None if record is not None else domid in self.exits:
             return "dead"
         record = self.find(domid)
         return state_name(record, core_info(self.core, domid))
 
     async def wait(self, domid: int, timeout: float | None) -> dict[str, Any] | None:
         """Return the exit record of a domain, or None if it still lives after `timeout` seconds. Raises NoSuchDomain."""
-        if domid in self.exits:
-            return self.exits.pop(domid)
         record = self.domains.get(domid)
-        if record is None or record.ended is None:
-            raise NoSuchDomain(f"there is no domain {domid!r}")
+        if record is None or record.zombie:
+            told = self.exits.tell(domid)
+            if told is None:
+                raise NoSuchDomain(f"there is no domain {domid!r}")
+            return told
+        assert record.ended is not None
         try:
-            result = await asyncio.wait_for(asyncio.shield(record.ended), timeout)
+            await asyncio.wait_for(asyncio.shield(record.ended), timeout)
         except TimeoutError:
             return None
-        self.exits.pop(domid, None)
-        return result
+        return self.exits.tell(domid) or record.exit
 
     def pause(self, domid: int, stop: bool) -> None:
         """Stop or continue a domain's process. Raises NoSuchDomain."""
@@ -367,17 +390,24 @@ class HypervisorProcess:
         self._kill(record)
 
     def console(self, domid: int, pos: int) -> tuple[int, bytes]:
-        """Return (new position, bytes) of a domain's console. Raises NoSuchDomain."""
+        """Return (new position, bytes) of a domain's console, dead or alive. Raises NoSuchDomain."""
+        last_words = self._last_words(domid)
+        if last_words is not None:
+            return _rest(last_words, pos)
         self.find(domid)
         return console_text(self.core, domid, pos)
 
-    async def follow(self, domid: int, pos: int, limit: float) -> tuple[int, bytes, bool]:
-        """As console, but waits up to `limit` seconds for more; also returns whether the domain has ended. Raises NoSuchDomain.
+    def _last_words(self, domid: int) -> tuple[int, bytes] | None:
+        """Return (end position, tail) of a dead domain's console, None if it lives or is not known."""
+        record = self.domains.get(domid)
+        ended = record.exit if record is not None else self.exits.peek(domid)
+        return None if ended is None else (ended["console_end"], ended["console"].encode("latin-1"))
 
-        The last words of the latest dead are kept apart from their exit records, which whoever waits for them takes away.
-        """
-        if domid in self.last_words:
-            return *_rest(self.last_words[domid], pos), True
+    async def follow(self, domid: int, pos: int, limit: float) -> tuple[int, bytes, bool]:
+        """As console, but waits up to `limit` seconds for more; also returns whether the domain has ended. Raises NoSuchDomain."""
+        last_words = self._last_words(domid)
+        if last_words is not None:
+            return *_rest(last_words, pos), True
         record = self.find(domid)
         end = asyncio.get_running_loop().time() + min(limit, MAX_FOLLOW)
         while record.exit is None:
@@ -388,12 +418,15 @@ class HypervisorProcess:
             record.news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(record.news.wait(), left)
-        return *_rest(record.last_words, pos), True
+        return *_rest(self._last_words(domid) or (pos, b""), pos), True
 
     def info(self) -> dict[str, Any]:
         """Return what `xenproc info` shows."""
+        self._retry_zombies()
         info = ffi.new("struct xp_hv_info *")
         lib.xp_hv_info(self.core, info)
+        if info.nr_dirty:
+            self._start_scrub()         # frames that a peer let go of, without any domain's end
         assert self.spawner is not None
         return {
             "pid": os.getpid(),
@@ -415,6 +448,10 @@ def _rest(last_words: tuple[int, bytes], pos: int) -> tuple[int, bytes]:
     """Return (end position, bytes from `pos` on) of a dead domain's console."""
     end, tail = last_words
     return end, tail[max(0, pos - (end - len(tail))):]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _letters(record: DomainRecord, info: Any) -> str:
