@@ -97,6 +97,7 @@ def event_client(g: Any, peer: int, n: int, mode: str) -> bytes:
 def event_server(g: Any, peer: str, n: int, mode: str) -> None:
     """The other end: wait, answer."""
     shared = link.accept(g, peer, "bench", LIMIT_S)
+    link.ready(shared, "bench")
     # A port may have an event from when it was bound; counted as a request it would end us one too early.
     event = shared.event
     assert event is not None, "an accepted link has one"
