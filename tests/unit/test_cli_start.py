@@ -19,7 +19,6 @@ from xenproc.cli.common import say
 HEAVY = {
     "numpy", "matplotlib", "rich", "asyncio", "dill", "multiprocess", "psutil", "posix_ipc", "cffi", "xenproc.native", "hdrh",
 }
-LATER = {"bench"}           # measured and imported elsewhere
 
 
 def python(*args, **kwargs):
@@ -82,7 +81,7 @@ def test_help_names_every_command():
         entry.COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(set(entry.COMMANDS) - LATER))
+@pytest.mark.parametrize("name", sorted(entry.COMMANDS))
 def test_every_command_has_help_and_the_shared_options(name):
     done = CliRunner().invoke(entry.cli, [name, "--help"])
     assert done.exit_code == 0, done.output
