@@ -106,7 +106,10 @@ def _start(entry: Entry, lengths: dict[str, int]) -> None:
         before = time.perf_counter()
         sample = entry.case.round(n)
         took = sample.took_s or time.perf_counter() - before
-        n = max(1, min(MOST_N, int(n * AIM_S / took)))
+        if sample.hist is not None:
+            # What most operations take, whatever held up a few of them.
+            took = min(took, sample.middle() * 1e-9 * n * (1 if sample.fast is None else 2))
+        n = max(1, min(MOST_N, int(n * AIM_S / took))) if took > 0 else MOST_N
         best = n if guess == 0 else max(best, n)
     lengths[entry.key] = best
 
