@@ -202,13 +202,12 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
 
 void xp_domain_kick(struct xp_domain *d)
 {
-    const uint64_t one = 1;
     if (d->calls == NULL)
         return;                 /* Domain0 has no process of this kind */
     d->nr_upcalls++;
     (void)xp_sem_post(&d->calls->upcall);
     if (d->upcall_fd >= 0)
-        (void)!write(d->upcall_fd, &one, sizeof one);
+        xp_waker_signal(&d->hv->waker, d->upcall_fd);
     if (d->parked_mask != 0)
         xp_park_events(d);
 }

@@ -12,6 +12,7 @@
 
 #include "frames.h"
 #include "ours.h"
+#include "wakefd.h"
 #include "window.h"
 #include <pthread.h>
 
@@ -71,7 +72,7 @@ struct xp_domain {
 
     struct xp_window window;
     int doorbell;                /* eventfd that the guest writes */
-    int upcall_fd;               /* eventfd written with each upcall if asked for, or -1 */
+    int upcall_fd;               /* eventfd signalled with each upcall if asked for, or -1 */
     int boot_sock;               /* our end of its boot socket: carries descriptors to it */
     int pidfd;
     int32_t pid;                 /* as the hypervisor sees it */
@@ -138,6 +139,7 @@ struct xp_hv {
     uint32_t nr_domains;
     int epoll_fd;
     int control_fd;              /* eventfd: news for the policy thread */
+    struct xp_waker waker;       /* signals the eventfds that domains hold, too */
     int kick_fd;                 /* eventfd: the policy thread wants the dispatcher's attention */
     uint64_t news[XP_MAX_DOMAINS / 64];  /* bit per domid: something for the policy thread */
     int64_t boot_ns;             /* CLOCK_MONOTONIC when system time was 0 */

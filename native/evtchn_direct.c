@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define RETRY 64u                /* held pages probed before a request for one more is refused: about 60 us */
@@ -128,9 +127,10 @@ int xp_evtchn_direct_fd(struct xp_domain *d, xp_port_t port, int which)
     struct xp_direct_end *end = &chn->direct->end[which == 0 ? chn->side : 1 - chn->side];
     if (end->d == NULL)
         return -XEN_EAGAIN;     /* listens for upcalls yet: a descriptor would wake nobody */
-    if (end->fd < 0)
-        end->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return end->fd >= 0 ? end->fd : -XEN_EMFILE;
+    int fd = end->fd >= 0 ? end->fd : xp_waker_fd(&d->hv->waker);
+    if (fd < 0)
+        return -XEN_EMFILE;
+    return end->fd = fd;
 }
 
 /* ---- events ---- */
@@ -139,16 +139,15 @@ int xp_evtchn_direct_fd(struct xp_domain *d, xp_port_t port, int which)
  * As xp_direct_send, but for one difference: an event that is pending already may be the one that its sender could not
  * wake for (-XEN_EAGAIN) and brings here, so a sleeper on a descriptor is woken in any case.
  */
-static void signal_half(struct xp_event_half *half, int fd)
+static void signal_half(struct xp_waker *waker, struct xp_event_half *half, int fd)
 {
-    const uint64_t one = 1;
     /* seq_cst: with the receiver's store of sleep, load of pending */
     bool was = atomic_exchange_explicit(&half->pending, 1, memory_order_seq_cst) == 1;
     uint32_t sleep = atomic_load_explicit(&half->sleep, memory_order_seq_cst);
     if (sleep == XP_SLEEP_SEM && !was)
         (void)xp_sem_post(&half->sem);
     else if (sleep == XP_SLEEP_FD && fd >= 0)
-        (void)!write(fd, &one, sizeof one);     /* full: readable anyway */
+        xp_waker_signal(waker, fd);
 }
 
 bool xp_direct_signal(struct xp_domain *d, struct xp_evtchn *chn)
@@ -157,7 +156,7 @@ bool xp_direct_signal(struct xp_domain *d, struct xp_evtchn *chn)
         return false;
     struct xp_event_half *half = &page_of(d, chn->direct)->half[chn->side];
     if (xp_direct_given(chn)) {
-        signal_half(half, chn->direct->end[chn->side].fd);
+        signal_half(&d->hv->waker, half, chn->direct->end[chn->side].fd);
         return true;
     }
     /* It listens for upcalls. Not pending in the page: or a direct sender would think it had been told for good. */
@@ -183,11 +182,10 @@ static bool let_go(struct xp_direct_end *end)
     return true;
 }
 
-static void close_end(struct xp_direct_end *end)
+static void close_end(struct xp_waker *waker, struct xp_direct_end *end)
 {
-    const uint64_t one = 1;
     if (end->fd >= 0) {
-        (void)!write(end->fd, &one, sizeof one);
+        xp_waker_signal(waker, end->fd);
         close(end->fd);
         end->fd = -1;
     }
@@ -203,8 +201,8 @@ void xp_direct_close(struct xp_domain *d, struct xp_direct_page *page)
     struct xp_domain *maker = d->hv->domains[page->maker];
     xp_direct_close_page(page_of(d, page));
     page->live = false;
-    close_end(&page->end[0]);
-    close_end(&page->end[1]);
+    close_end(&d->hv->waker, &page->end[0]);
+    close_end(&d->hv->waker, &page->end[1]);
     maker->nr_direct--;
     XP_BUG_ON(xp_frame_release(&d->hv->frames, page->mfn, page->maker) != 0);
     free_if_unused(page);

@@ -108,6 +108,7 @@ void xp_hv_destroy(struct xp_hv *hv)
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    xp_waker_close(&hv->waker);
     if (hv->frames.table != NULL)
         munmap(hv->frames.table, hv->frames.nr * sizeof *hv->frames.table);
     if (hv->frames.base != NULL)

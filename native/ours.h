@@ -15,11 +15,11 @@
 enum xp_op {
     XP_OP_report = 0,        /* (kind, va, len): result (JSON or bytes) or traceback of this domain */
     XP_OP_evtchn_direct = 1, /* (port, va of struct xp_op_direct): make the port direct */
-    XP_OP_direct_fd = 2,     /* (port, which): send an eventfd over the boot socket; 0: to wait on, 1: to wake the peer by */
+    XP_OP_direct_fd = 2,     /* (port, 0): send the eventfd to wait on for this port over the boot socket */
     XP_OP_publish = 3,       /* (va of struct xp_op_board): put a value on the board for one reader */
     XP_OP_lookup = 4,        /* (va of struct xp_op_board): take it, waiting until it is there */
     XP_OP_resolve = 5,       /* (va of struct xp_op_board): domid of a name, waiting until it exists */
-    XP_OP_upcall_fd = 6,     /* (): send an eventfd that is written with every upcall */
+    XP_OP_upcall_fd = 6,     /* (): send an eventfd that is signalled with every upcall */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };

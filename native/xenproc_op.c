@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 /* A domain's last words: kept as bytes, never interpreted here. */
@@ -72,17 +71,22 @@ static int send_fd(struct xp_domain *d, int fd)
 
 static int64_t direct_fd(struct xp_domain *d, uint64_t port, uint64_t which)
 {
-    if (port > UINT32_MAX || which > 1)
+    /* Only one's own: the peer's open file would let us make his reads of it wait. */
+    if (port > UINT32_MAX || which != 0)
         return -XEN_EINVAL;
-    int fd = xp_evtchn_direct_fd(d, (xp_port_t)port, (int)which);
+    int fd = xp_evtchn_direct_fd(d, (xp_port_t)port, 0);
     return fd < 0 ? fd : send_fd(d, fd);
 }
 
 static int64_t upcall_fd(struct xp_domain *d)
 {
     if (d->upcall_fd < 0)
-        d->upcall_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return d->upcall_fd < 0 ? -errno : send_fd(d, d->upcall_fd);
+        d->upcall_fd = xp_waker_fd(&d->hv->waker);
+    if (d->upcall_fd >= 0)
+        return send_fd(d, d->upcall_fd);
+    int ret = d->upcall_fd;
+    d->upcall_fd = -1;
+    return ret;
 }
 
 int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)

@@ -178,6 +178,7 @@ void hvtest_destroy(struct hvtest *t)
             if (t->hv.domains[i] != NULL)
                 (void)hvtest_domain_teardown(t, (xp_domid_t)i);
     munmap(t->hv.frames.base, t->hv.frames.nr << XP_PAGE_SHIFT);
+    xp_waker_close(&t->hv.waker);
     free(t->hv.frames.table);
     free(t);
 }

@@ -18,7 +18,7 @@ CACHE = ROOT / "build" / "hvtest"
 
 # The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
 TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "maptrack.c"]
-USED = ["frames.c", "guestmem.c", "direct.c", "sem.c", "spin.c"]
+USED = ["frames.c", "guestmem.c", "direct.c", "sem.c", "spin.c", "wakefd.c"]
 FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frame_get", "calloc",
            "realloc", "eventfd"]
 FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE"]

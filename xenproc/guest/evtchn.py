@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from xenproc.abi import EvtchnOp, Hypercall, SchedOp
-from xenproc.errors import Timeout, WouldBlock
+from xenproc.errors import Timeout
 from xenproc.guest.hypercall import MODES, Hypercalls
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, timeout_ns
@@ -136,9 +136,9 @@ class Events:
             page, side = self.window_base + (op.mfn << PAGE_SHIFT), op.side
         return EventChannel(self, port, page, side, with_fds)
 
-    def receive_fd(self, port: int, which: int) -> int:
-        """Return an eventfd of a direct port: 0 to wait on, 1 to wake the peer by."""
-        self.calls.xenproc_op(lib.XP_OP_direct_fd, port, which)
+    def receive_fd(self, port: int) -> int:
+        """Return the eventfd of a direct port, to wait on."""
+        self.calls.xenproc_op(lib.XP_OP_direct_fd, port, 0)
         return self._receive()
 
     def _receive(self) -> int:
@@ -153,27 +153,21 @@ class EventChannel:
         self.events = events
         self.port = port
         self.page = page
-        self.wait_fd = events.receive_fd(port, 0) if with_fds else -1
-        self.wake_fd = -1
+        self.wait_fd = events.receive_fd(port) if with_fds else -1
         self.core = ffi.new("struct xp_direct *")
-        lib.xp_direct_init(self.core, ffi.cast("void *", page), side, self.wait_fd, self.wake_fd)
+        lib.xp_direct_init(self.core, ffi.cast("void *", page), side, self.wait_fd, -1)
 
     def send(self) -> None:
         """Tell the other end. Raises PeerGone if the channel is closed."""
         ret = lib.xp_direct_send(self.core)
-        if ret == -11:          # it sleeps on a descriptor that we do not hold yet
+        if ret == -11:          # it sleeps on a descriptor
             self.kick()
         elif ret < 0:
             check(ret, f"event on port {self.port}")
 
     def kick(self) -> None:
-        """Wake a peer that sleeps on its descriptor: through the hypervisor, and from then on by the descriptor itself."""
+        """Wake a peer that sleeps on its descriptor: through the hypervisor, the only one beside the peer who holds it."""
         self.events.send(self.port)
-        if self.wake_fd < 0:
-            try:
-                self.wake_fd = self.core.wake_fd = self.events.receive_fd(self.port, 1)
-            except WouldBlock:  # it has not made its end direct yet: the upcall is all there is
-                pass
 
     def wait(self, timeout: float | None = 5.0, mode: str = "adaptive") -> None:
         """Wait for an event and take it. Raises Timeout, PeerGone, PeerMisbehaved."""
@@ -194,7 +188,7 @@ class EventChannel:
     def fileno(self) -> int:
         """Return the descriptor that is readable when an event came. Made at the first call."""
         if self.wait_fd < 0:
-            self.wait_fd = self.core.wait_fd = self.events.receive_fd(self.port, 0)
+            self.wait_fd = self.core.wait_fd = self.events.receive_fd(self.port)
         return self.wait_fd
 
     def close(self) -> None:
@@ -203,10 +197,9 @@ class EventChannel:
             lib.xp_page_leave(self.page)        # the hypervisor lets go of the page only once it is gone from here
             self.events.close(self.port)
             self.port = 0
-            for fd in (self.wait_fd, self.wake_fd):
-                if fd >= 0:
-                    os.close(fd)
-            self.wait_fd = self.wake_fd = -1
+            if self.wait_fd >= 0:
+                os.close(self.wait_fd)
+                self.wait_fd = -1
 
     def __enter__(self) -> "EventChannel":
         return self
