@@ -138,7 +138,7 @@ def test_a_kick_is_an_event_and_a_closed_peer_is_gone(hv):
         port = g.events.bind_interdomain(other, int.from_bytes(g.board.lookup(other, "port"), "little"))
         g.board.publish(other, "bound", b"")
         with g.events.direct(port) as channel:
-            descriptor = g.events.receive_fd(port, 0)
+            descriptor = g.events.receive_fd(port)
             g.board.lookup(other, "direct")
             channel.kick()
         return descriptor > 2
