@@ -27,6 +27,7 @@ NAMES = (
     "/run/xenproc*",
     f"{os.environ.get('XDG_RUNTIME_DIR', f'/run/user/{os.getuid()}')}/xenproc*",
 )
+SPARE = "xenproc-spare"          # xenproc/guest/boot.py
 OURS = ("xenproc", "/dev/shm/")
 CACHES = "/site-packages/"      # files that other packages keep open for good, such as matplotlib's fonts
 _PR_SET_CHILD_SUBREAPER = 36
@@ -61,7 +62,12 @@ class Process:
 
     @property
     def key(self) -> tuple[int, int, bool]:
-        """What makes it the same one as before; a zombie is another thing than the process it was."""
+        """What makes it the same one as before; a zombie is another thing than the process it was.
+
+        The warm server keeps one process in reserve and forks the next when it is used: any spare is as good as another.
+        """
+        if self.name == SPARE:
+            return -1, self.parent, self.state == "Z"
         return self.pid, self.started, self.state == "Z"
 
 

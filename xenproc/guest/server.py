@@ -2,7 +2,8 @@
 
 It has one descriptor of ours, a private socket to the hypervisor: no machine memory, no other domain's socket, no tracker, no
 fork server of multiprocessing. Children are forked as the hypervisor's own (CLONE_PARENT), so that this process's death
-kills no domain. Everything a guest commonly needs is imported before the first fork and shared by all.
+kills no domain. Everything a guest commonly needs is imported before the first fork and shared by all; one child is forked
+in advance and has touched what a domain's start touches.
 """
 
 import gc
@@ -12,6 +13,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 
 tempfile.tempdir = "/"          # dill asks for one when it is imported, and the pen has none that can be written
 
@@ -34,22 +36,51 @@ def preload(names: list[str]) -> dict[str, str]:
     return failed
 
 
+class Spare:
+    """A process forked in advance, warm and waiting for a domain to be: the fork is not on the way when one is created."""
+
+    def __init__(self, control: socket.socket, prepared: lockdown.Prepared) -> None:
+        self.sock, theirs = wire.pair()
+        if fork_sibling() == 0:
+            control.close()
+            self.sock.close()
+            _live(lambda: boot.stand_by(theirs, prepared))
+        theirs.close()
+
+    def become(self, fd: int) -> bool:
+        """Hand it the boot socket of a domain; False if it has died meanwhile."""
+        try:
+            wire.send(self.sock, {"boot": True}, [fd])
+        except OSError:
+            return False
+        finally:
+            self.sock.close()
+        return True
+
+
+def _live(life: Callable[[], None]) -> None:
+    """Be a child of the server: its life, then its end, whatever happens."""
+    try:
+        life()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(70)            # boot does not return; an error on the way must not come back into the server
+
+
 def serve(control: socket.socket, prepared: lockdown.Prepared) -> None:
-    """Fork on each request until the hypervisor closes the socket."""
+    """Give each domain a process until the hypervisor closes the socket; one is always forked in advance."""
+    spare = Spare(control, prepared)
     while True:
         try:
             _request, fds = wire.receive(control)
         except (EOFError, ConnectionError):
             return
-        if fork_sibling() == 0:
+        if not spare.become(fds[0]) and fork_sibling() == 0:
             control.close()
-            try:
-                boot.main(socket.socket(fileno=fds[0]), prepared)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(70)        # boot.main does not return; an error on the way must not come back here
+            _live(lambda fd=fds[0]: boot.main(socket.socket(fileno=fd), prepared))
         wire.close_all(fds)
+        spare = Spare(control, prepared)
 
 
 def main() -> None:

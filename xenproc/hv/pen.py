@@ -175,11 +175,11 @@ class Pen:
         for end in (self.server_sock, self.lifeline):
             if end is not None:
                 end.close()
-        # The server first: the keeper cannot end while one of its namespace is not reaped, and that is for us to do.
-        for pid in (self.server_pid, self.keeper_pid):
-            if pid:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+        # Whoever is reaped: the keeper cannot end while one of its namespace is not, and they are all our children.
+        with contextlib.suppress(ChildProcessError):
+            while self.keeper_pid:
+                if os.waitpid(-1, 0)[0] == self.keeper_pid:
+                    self.keeper_pid = 0
         self.keeper_pid = self.server_pid = 0
         if self.keeper_pidfd >= 0:
             os.close(self.keeper_pidfd)
