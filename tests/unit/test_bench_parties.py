@@ -94,6 +94,20 @@ def test_a_package_that_is_not_there_is_a_reason(name, module, monkeypatch):
         measured(peers.PEERS[name](), TWO, 8)
 
 
+def test_what_a_killed_benchmark_left_is_swept(tmp_path):
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    stale, live = tmp_path / f"xenproc.{dead}.bench.x", tmp_path / f"xenproc.{os.getpid()}.bench.x"
+    others = tmp_path / "xenproc.notes.bench.txt"
+    for path in (stale, live, others):
+        path.mkdir()
+    (stale / "inside").touch()
+    peers._sweep(tmp_path)
+    assert (stale.exists(), live.exists(), others.exists()) == (False, True, True)
+
+
 def test_a_message_smaller_than_its_number_is_refused():
     with pytest.raises(BenchError, match="at least 16 bytes"):
         measured(peers.Pipe(size=8), TWO, 8)

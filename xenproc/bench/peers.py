@@ -171,6 +171,7 @@ class Iceoryx2(Peer):
             raise BenchError("iceoryx2: its queue overwrites, a stream of messages is not measured")
         iceoryx2.set_log_level(iceoryx2.LogLevel.Error)
         self._iox = iceoryx2
+        _sweep(Path(tempfile.gettempdir()))
         self._root = tempfile.mkdtemp(prefix=f"xenproc.{os.getpid()}.bench.")
         self._prefix = f"xenproc.{os.getpid()}.iox2.{next(_serial)}_"
 
@@ -239,6 +240,14 @@ class Iceoryx2(Peer):
             shutil.rmtree(root, ignore_errors=True)
             for left in Path("/dev/shm").glob(f"{self._prefix}*"):
                 left.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a benchmark that was killed has left: directories named after a process that is dead."""
+    for path in folder.glob("xenproc.*.bench.*"):
+        pid = path.name.split(".")[1]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class PosixSemaphore(Peer):
