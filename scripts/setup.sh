@@ -30,9 +30,9 @@ apt_install() {
     say "installing: $*"
     # One list for all runs of a machine that stays: fetched once an hour at most.
     if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -60 -print -quit 2>/dev/null)" ]; then
-        apt-get update -qq >&2
+        apt-get update -qq >/dev/null
     fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "$@" >/dev/null
 }
 
 # ---- Python, compiler, headers ----

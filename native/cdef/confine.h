@@ -1,5 +1,4 @@
 int xp_prctl(int op, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
-int xp_drop_caps(void);
 int xp_drop_bounding(uint64_t keep);
 int xp_effective_caps(uint64_t *caps);
 int xp_landlock_abi(void);

@@ -1,9 +1,15 @@
 """What a guest's program and Domain0's can call, where no other test has it: each for what it promises."""
 
+import mmap
+import os
+
 import pytest
 
 import xenproc
 from xenproc.dom0.domain import exit_of
+from xenproc.guest.kernel import rehearse
+from xenproc.native import ffi
+from xenproc.ring import Layout
 
 
 def test_a_peer_by_number_or_name(hv):
@@ -183,3 +189,48 @@ def test_an_end_from_its_record():
     assert (end.reason, end.result, end.console, end.crash) == ("poweroff", b"hi", "x", None)
     end = exit_of({"reason": "crash", "console": "tail", "crash": {"detail": "d", "signal": "SIGBUS", "unheard of": 1}})
     assert end.crash == xenproc.CrashReport("d", signal="SIGBUS", console="tail")
+
+
+def test_the_fast_way_round_a_ring(hv):
+    """call_fast and reply_fast are the C functions themselves: a loop of them is a ring's fastest use from Python."""
+    layout = Layout("struct { uint64_t id; uint64_t v; }", "struct { uint64_t id; uint64_t v; }")
+
+    def front(g):
+        with g.ring_front("back", layout) as ring:
+            call, core = ring.call_fast()
+            for n in range(2000):
+                ring.request.v = n
+                if call(core) != 1:
+                    ring.resume()
+                if ring.response.v != n + 1:
+                    return n
+            return "each answer was right"
+
+    def back(g):
+        answered = 0
+        with g.ring_back("front", layout) as ring:
+            reply, core = ring.reply_fast()
+            n = 0
+            try:
+                while True:
+                    n = reply(core, n)
+                    if n < 1:
+                        n = ring.wait()
+                    for i in range(n):
+                        ring.responses[i].v = ring.requests[i].v + 1
+                    answered += n
+            except xenproc.PeerGone:
+                return answered
+
+    answering = hv.create(back, name="back")
+    assert hv.create(front, name="front").wait() == "each answer was right"
+    assert answering.wait() == 2000
+
+
+def test_a_rehearsal_needs_a_page_and_no_hypervisor():
+    """The process that stands by to become a domain makes a guest's parts once beforehand; nothing of it may reach out."""
+    page = mmap.mmap(-1, 8 * mmap.PAGESIZE)
+    descriptors = os.listdir("/proc/self/fd")
+    rehearse(int(ffi.cast("uintptr_t", ffi.from_buffer(page))))
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert bytes(page) == bytes(len(page)), "something was left in the page"

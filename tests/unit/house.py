@@ -316,9 +316,54 @@ def c_state(tree: Tree) -> list[str]:
     return bad
 
 
+# ---- what must be tested and used ----
+
+def words_of_tests(tree: Tree) -> set[str]:
+    """Every word of the tests' code, the runnable snippets of the docs included; comments do not count."""
+    code = [re.sub(r"#.*", "", p.read_text()) for p in tree.files("tests/**/*.py") if p.name not in ("house.py", "test_house.py")]
+    pages = "\n".join(page.read_text() for page in tree.files("docs/*.md", "README.md"))
+    code += re.findall(r"^```python runnable\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"\w+", "\n".join(code)))
+
+
+def untested(tree: Tree) -> list[str]:
+    """Every name that xenproc exports, and every method and function that a program or guest can call, is in some test."""
+    words = words_of_tests(tree)
+    bad = [
+        f"{tree.path_of(module)}:{item.lineno}: {name} is in no test"
+        for module, syntax in tree.python.items()
+        if PUBLIC.fullmatch(module)
+        for name, item in _public(syntax)
+        if not isinstance(item, ast.ClassDef) and name.rpartition(".")[2] not in words
+    ]
+    return bad + [f"xenproc: {name} is in no test" for name in sorted(exported(tree) - words)]
+
+
+def exported(tree: Tree) -> set[str]:
+    """The names that the package exports: the string keys, and the names listed with them, of its table _HOMES."""
+    table = next(
+        (node.value for node in tree.python.get("xenproc", ast.Module([], [])).body
+         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES"), None)
+    texts = [node.value for node in ast.walk(table) if isinstance(node, ast.Constant)] if table else []
+    return {text for text in texts if isinstance(text, str) and "." not in text}
+
+
+def unused_c(tree: Tree) -> list[str]:
+    """What C shows to Python (native/cdef) is used there or by a test."""
+    code = "\n".join(p.read_text() for p in tree.files("xenproc/**/*.py", "tests/**/*.py") if not p.name.startswith("house"))
+    words = set(re.findall(r"\w+", code))
+    bad = []
+    for path in tree.files("native/cdef/*.h"):
+        for name in re.findall(r"\b(xp_\w+)\(", re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)):
+            if name not in words:
+                bad.append(f"{tree.name(path)}: {name} is shown to Python, and nothing there uses it")
+    return bad
+
+
 RULES: dict[str, Callable[[Tree], list[str]]] = {
     rule.__name__: rule
     for rule in (
         layers, foreign_imports, unpickling, c_layers, length, headers, docstrings, promises, swallowed, c_asserts, c_state,
+        untested, unused_c,
     )
 }

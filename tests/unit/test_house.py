@@ -61,6 +61,12 @@ BROKEN = {
         ("native/x.c", 'const char *names[] = {"a"};\n', "names"),
         ("native/x.c", "_Thread_local int t;\n", " t"),
     ],
+    "untested": [
+        ("xenproc/__init__.py", '_HOMES = {"Novelty": "xenproc.dom0.domain"}\n', "Novelty is in no test"),
+        ("xenproc/guest/memory.py", "class Novelty:\n    def usage(self): ...\n", "Novelty.usage"),
+        ("xenproc/dom0/domain.py", "def unheard_of(): ...\n", "unheard_of"),
+    ],
+    "unused_c": [("native/cdef/x.h", "/* xp_not_me() */ int xp_forgotten(void);\n", "xp_forgotten")],
 }
 CASES = [(rule, *case) for rule, cases in BROKEN.items() for case in cases]
 
@@ -117,6 +123,12 @@ def test_the_rule_leaves_the_rest_alone(tmp_path, rule, file, text):
 
 def test_every_rule_was_broken():
     assert set(BROKEN) == set(house.RULES)
+
+
+def test_exported_names_are_read_from_the_package():
+    import xenproc
+
+    assert house.exported(HERE) | {"__version__"} == set(xenproc.__all__) | {"__version__"}
 
 
 def test_the_rules_see_the_tree():

@@ -78,7 +78,7 @@ def serve(control: socket.socket, prepared: lockdown.Prepared) -> None:
             return
         if not spare.become(fds[0]) and fork_sibling() == 0:
             control.close()
-            _live(lambda fd=fds[0]: boot.main(socket.socket(fileno=fd), prepared))
+            _live(lambda fd=fds[0]: boot.main(socket.socket(fileno=fd), prepared))  # type: ignore[misc]
         wire.close_all(fds)
         spare = Spare(control, prepared)
 
