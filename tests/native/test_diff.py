@@ -39,4 +39,4 @@ def test_the_flags_of_an_entry_under_a_race(granter):
     done = subprocess.run([program, "30000", granter], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     rounds, tries, uses = map(int, re.findall(r"\d+", done.stdout))
-    assert rounds == 30000 and 400 < uses <= tries or granter == "hostile" and 0 < uses, done.stdout
+    assert rounds == 30000 and (400 if granter == "honest" else 0) < uses <= tries, done.stdout
