@@ -125,8 +125,8 @@ static bool upcall(struct xp_domain *d, xp_port_t port)
 
 void xp_evtchn_set_pending(struct xp_domain *d, xp_port_t port)
 {
-    struct xen_shared_info *si = d->shared_info;
-    if (d->state == XP_DS_DYING || set_bit(si->evtchn_pending, port))
+    struct xen_shared_info *si = d->shared_info;    /* NULL: Domain0, which has no process of this kind */
+    if (si == NULL || d->state == XP_DS_DYING || set_bit(si->evtchn_pending, port))
         return;
     bool kicked = !test_bit(si->evtchn_mask, port) && upcall(d, port);
     /* A poll waits for the bit, masked or not. */

@@ -5,6 +5,8 @@
 
 #include "board.h"
 #include "dispatch.h"
+#include "evtchn.h"
+#include "grant.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -223,10 +225,11 @@ uint64_t xp_hv_audit(struct xp_hv *hv)
     xp_hv_lock(hv);
     uint64_t broken = xp_frames_audit(&hv->frames);
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
-        const struct xp_domain *d = hv->domains[i];
+        struct xp_domain *d = hv->domains[i];
         uint64_t nr = 0;
         if (d == NULL)
             continue;
+        broken += xp_evtchn_audit(d) + xp_grant_audit(d);
         for (uint32_t mfn = d->page_list; mfn != XP_FRAME_END && nr <= d->nr_pages; mfn = hv->frames.table[mfn].next)
             nr += hv->frames.table[mfn].owner == d->domid;
         broken += (uint64_t)(nr != d->nr_pages && d->state != XP_DS_DYING);

@@ -1,5 +1,7 @@
 """Event channels, case by case: delivery from every state, pages held on to, long calls, ends; compared with the model."""
 
+import fcntl
+import os
 from errno import ENOSPC, ENOSYS, ESRCH
 
 import pytest
@@ -169,6 +171,27 @@ def test_teardown_goes_in_bounded_steps_and_tells_the_peers(both):
     both.model.destroy(1)
     both.compare()
     assert both.model.domains[2].pending >= set(range(1, 601))
+
+
+@pytest.mark.timeout(20)
+def test_a_guest_that_makes_its_descriptor_block_does_not_stop_the_hypervisor(real):
+    """It clears O_NONBLOCK of the eventfd, which is shared with the hypervisor, and fills it: sends and closes go on."""
+    for domid in (1, 2):
+        real.create(domid, max_evtchns=4, max_direct=1)
+    real.evtchn(1, "alloc_unbound", dom=model.SELF, remote_dom=2)
+    real.evtchn(2, "bind_interdomain", remote_dom=1, remote_port=1)
+    page = real.page(real.make_direct(1, 1)[1]["mfn"])
+    real.make_direct(2, 1)
+    theirs = os.dup(real.direct_fd(2, 1, 0))
+    os.eventfd_write(theirs, 0xFFFFFFFFFFFFFFFE)
+    fcntl.fcntl(theirs, fcntl.F_SETFL, 0)
+    page.half[1].sleep = lib.XP_SLEEP_FD
+    send = ffi.new("struct xen_evtchn_send *", {"port": 1})
+    for _ in range(5000):               # more than its queue of signals holds
+        assert lib.hvtest_evtchn_op(real.t, 1, 4, send, 4, 1) == 0
+    assert real.evtchn(1, "close", port=1) == (0, {})
+    assert os.eventfd_read(theirs) >= 0xFFFFFFFFFFFFFFFE
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("cmd", [14, 15, 1 << 20, 0xFFFFFFFF])
