@@ -125,7 +125,7 @@ def test_json_hdr_and_plot_of_a_short_run(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["bench"] == "event"
-    assert [row["case"] for row in report["results"]] == ["event"]
+    assert [row["case"] for row in report["results"]] == ["event", "event_limited"]
     row = report["results"][0]
     assert (row["n"], row["placement"], row["unit"], row["ci95"]) == (40, "one", "us", None)
     assert row["isolation"] in ("enforced", "cooperative")
@@ -133,7 +133,7 @@ def test_json_hdr_and_plot_of_a_short_run(tmp_path):
     assert set(report["peers"]) == {"posix_ipc/block/one"}
     assert report["missing"] == {}
     assert 0.1 < report["ratios"]["event_block_over_semaphore"] < 100
-    assert set(report["targets"]) == {"event_block_over_semaphore"}
+    assert set(report["targets"]) == {"event_block_over_semaphore", "event_block_limited_over_semaphore"}
     from hdrh.histogram import HdrHistogram
     from hdrh.log import HistogramLogReader
 
@@ -141,7 +141,8 @@ def test_json_hdr_and_plot_of_a_short_run(tmp_path):
     tags = {}
     while (hist := reader.get_next_interval_histogram()) is not None:
         tags[hist.get_tag()] = hist.get_total_count()
-    assert tags == {"event/block/one": 40, "semaphore/block/one": 40, "posix_ipc/block/one": 40}
+    cases = ("event", "event_limited", "semaphore", "posix_ipc")
+    assert tags == {f"{case}/block/one": 40 for case in cases}
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 

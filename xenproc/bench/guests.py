@@ -18,6 +18,7 @@ from xenproc.errors import PeerGone
 from xenproc.guest import link
 from xenproc.native import check, ffi, lib
 from xenproc.ring_layout import Layout
+from xenproc.units import timeout_ns
 
 LIMIT_S = 20.0
 LIMIT_NS = 20_000_000_000
@@ -78,8 +79,8 @@ def tick() -> Any:
 # ---- events ----
 
 
-def event_client(g: Any, peer: int, n: int, mode: str) -> bytes:
-    """One end of a direct event channel, loops in C: send, wait for the answer."""
+def event_client(g: Any, peer: int, n: int, mode: str, limit: float | None = None) -> bytes:
+    """One end of a direct event channel, loops in C: send, wait for the answer, `limit` seconds at most."""
     shared = link.offer(g, peer, "bench", 1, 1, LIMIT_S)
     event = link.await_peer(shared, "bench", LIMIT_S)
     link.confirm(shared, "bench", LIMIT_S)
@@ -88,13 +89,13 @@ def event_client(g: Any, peer: int, n: int, mode: str) -> bytes:
     clock = tick()
 
     def loop(n: int, stride: int, hist: Hist) -> None:
-        ret = lib.xp_bench_event_client(event.core, n, stride, MODES[mode], LIMIT_NS, clock, hist.c)
+        ret = lib.xp_bench_event_client(event.core, n, stride, MODES[mode], timeout_ns(limit), clock, hist.c)
         check(ret, op="event round trip")
 
     return sampled(loop, n)
 
 
-def event_server(g: Any, peer: str, n: int, mode: str) -> None:
+def event_server(g: Any, peer: str, n: int, mode: str, limit: float | None = None) -> None:
     """The other end: wait, answer."""
     shared = link.accept(g, peer, "bench", LIMIT_S)
     link.ready(shared, "bench")
@@ -103,7 +104,7 @@ def event_server(g: Any, peer: str, n: int, mode: str) -> None:
     assert event is not None, "an accepted link has one"
     event.take()
     g.board.publish(shared.peer, "bench/drained", b"")
-    ret = lib.xp_bench_event_server(event.core, total(n), MODES[mode], LIMIT_NS)
+    ret = lib.xp_bench_event_server(event.core, total(n), MODES[mode], timeout_ns(limit))
     check(ret, op="event round trip")
 
 
