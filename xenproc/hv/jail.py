@@ -6,6 +6,7 @@ Source: mount_namespaces(7), open_tree(2), pivot_root(2).
 """
 
 import os
+import stat
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -45,6 +46,16 @@ def readable(sys_path: Iterable[str]) -> tuple[list[str], dict[str, str]]:
         elif os.path.exists(path):
             paths.append(path)
     return _without_nested(paths), refused
+
+
+def shut_to_others(paths: Iterable[str]) -> list[str]:
+    """Return those of `paths` that a stranger may not read: in the jail their parents can be passed, they themselves cannot."""
+    def is_open(path: str) -> bool:
+        mode = os.stat(path).st_mode
+        wanted = 0o5 if stat.S_ISDIR(mode) else 0o4
+        return mode & wanted == wanted
+
+    return [path for path in dict.fromkeys(paths) if os.path.exists(path) and not is_open(path)]
 
 
 def _without_nested(paths: Iterable[str]) -> list[str]:

@@ -16,8 +16,10 @@ Source: namespaces(7), user_namespaces(7), pid_namespaces(7).
 
 import contextlib
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +32,7 @@ from xenproc.native import lib
 UIDS = 65536
 UID_BASE = 0x7000_0000          # the first of 4096 ranges of UIDS ids; a hypervisor takes one by its pid
 START_TIMEOUT = 30.0
+CLOSE_TIMEOUT = 5.0
 _ENVIRONMENT = ("LANG", "LC_ALL", "TZ", "XENPROC_NATIVE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE")
 _FLAGS = {
     "mount": lib.XP_CLONE_NEWNS, "net": lib.XP_CLONE_NEWNET, "ipc": lib.XP_CLONE_NEWIPC, "uts": lib.XP_CLONE_NEWUTS,
@@ -60,7 +63,14 @@ class Pen:
         self.namespaces: set[str] = set()
         self.refused: dict[str, str] = {f"sys.path {path}": why for path, why in left_out.items()}
         self.ids: tuple[int, int] | None = id_range() if os.geteuid() == 0 else None
-        if self.ids is None:
+        shut = jail.shut_to_others(jail.python_paths())
+        if self.ids is not None and shut:
+            self.ids = None
+            self.refused["a uid for each domain"] = f"{shut[0]} is shut to other users: domains share one"
+        if self.ids is not None:
+            for path in jail.shut_to_others(self.sys_path):
+                self.refused[f"sys.path {path}"] = "it is shut to other users, and a guest has a uid of its own"
+        elif "a uid for each domain" not in self.refused:
             self.refused["a uid for each domain"] = "there is no range of uids to give away (not root): domains share one"
         self.keeper_pid = self.server_pid = 0
         self.keeper_pidfd = -1
@@ -149,8 +159,8 @@ class Pen:
     def restart_server(self) -> None:
         """Start a server in place of one that died. Raises EnvironmentLacks."""
         assert self.server_sock is not None
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.server_pid, os.WNOHANG)
+        _end(self.server_pid)           # its socket closes before it is dead: unreaped it would keep the keeper from ending
+        self.server_pid = 0
         self.server_sock.close()
         ours, theirs = wire.pair()
         self.server_sock, server_end = wire.pair()
@@ -161,7 +171,10 @@ class Pen:
         server_end.close()
         try:
             ours.settimeout(START_TIMEOUT)
-            message, _ = wire.receive(ours)
+            try:
+                message, _ = wire.receive(ours)
+            except (EOFError, OSError) as error:
+                raise EnvironmentLacks(f"the warm server could not be started again: {error}") from None
             if "error" in message:
                 raise EnvironmentLacks(f"the warm server could not be started again: {message['error']}")
             self.server_pid = message["server"]
@@ -175,15 +188,28 @@ class Pen:
         for end in (self.server_sock, self.lifeline):
             if end is not None:
                 end.close()
+        _end(self.server_pid)           # killed, not asked: it may be in an import that never ends
         # Whoever is reaped: the keeper cannot end while one of its namespace is not, and they are all our children.
+        deadline = time.monotonic() + CLOSE_TIMEOUT
         with contextlib.suppress(ChildProcessError):
-            while self.keeper_pid:
-                if os.waitpid(-1, 0)[0] == self.keeper_pid:
+            while self.keeper_pid and time.monotonic() < deadline:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+                if pid == self.keeper_pid:
                     self.keeper_pid = 0
+                elif pid == 0:
+                    time.sleep(0.001)
         self.keeper_pid = self.server_pid = 0
         if self.keeper_pidfd >= 0:
             os.close(self.keeper_pidfd)
             self.keeper_pidfd = -1
+
+
+def _end(pid: int) -> None:
+    """Kill a child of ours and reap it; nothing if there is none."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)        # not reaped yet, so the number is still its own
+            os.waitpid(pid, 0)
 
 
 def _run(sock: socket.socket, work: Callable[[], dict[str, Any]]) -> None:
@@ -209,7 +235,7 @@ class Architect:
 
     def work(self, keeper_end: socket.socket, server_end: socket.socket) -> dict[str, Any]:
         """Build everything; return the report."""
-        oom = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        oom = self._open_oom()
         rootless = os.geteuid() != 0
         if rootless:
             self._own_user_namespace()
@@ -224,14 +250,12 @@ class Architect:
         keeper, _ = clone(lib.XP_CLONE_PARENT)
         if keeper == 0:
             lib.xp_keeper(keeper_end.fileno())
-        try:
-            os.write(oom, b"1000")      # before the hypervisor, or anybody else, a guest is to be killed
-        except OSError as error:
-            self.refused["oom"] = f"guests are not the first to go when memory runs out: {error.strerror}"
+        self._first_to_go(oom)
         return {"server": self._start_server(server_end), "keeper": keeper, "namespaces": self.made, "refused": self.refused}
 
     def enter_again(self, server_end: socket.socket) -> dict[str, Any]:
         """Join the pen's namespaces by its keeper and start a server there."""
+        self._first_to_go(self._open_oom())
         flags = sum(_FLAGS[name] for name in self.pen.namespaces)
         if flags:
             ret = lib.xp_setns(self.pen.keeper_pidfd, flags)
@@ -241,11 +265,25 @@ class Architect:
             self._become_inner_root()
         return {"server": self._start_server(server_end)}
 
+    def _open_oom(self) -> int:
+        return os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)     # while there is a /proc
+
+    def _first_to_go(self, oom: int) -> None:
+        """Have a guest killed before the hypervisor, or anybody else, when memory runs out: they inherit it."""
+        try:
+            os.write(oom, b"1000")
+        except OSError as error:
+            self.refused["oom"] = f"guests are not the first to go when memory runs out: {error.strerror}"
+
     def _outer_namespaces(self) -> None:
         """Make those that are not made yet; with the mount namespace, copy what the jail will hold."""
         for name in ("mount", "net", "ipc", "uts"):
-            if name not in self.made and self._unshare(name) and name == "mount":
+            if name in self.made or not self._unshare(name):
+                continue
+            if name == "mount":
                 self.trees = jail.copy(self.pen.paths)
+            elif name == "uts":
+                socket.sethostname("xenproc")       # the host's name is nobody's business in there
 
     def _unshare(self, name: str) -> bool:
         ret = lib.xp_unshare(_FLAGS[name])
