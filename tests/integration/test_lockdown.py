@@ -171,6 +171,29 @@ def test_python_works(tmp_path):
     assert confined(work) == ["0.125", "2d71", 8, True, 'r"""OS rou', [10, 10], True, True, [256, 256]]
 
 
+def test_a_guest_may_wait_for_signals():
+    def work(sock):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        os.kill(os.getpid(), signal.SIGUSR2)
+        pending = signal.SIGUSR2 in signal.sigpending()
+        got = signal.sigwait([signal.SIGUSR2])
+        signal.signal(signal.SIGUSR1, lambda signo, frame: None)
+        stop = threading.Event()
+
+        def again_and_again():
+            while not stop.wait(0.01):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        thread = threading.Thread(target=again_and_again)
+        thread.start()
+        signal.pause()
+        stop.set()
+        thread.join()
+        return [pending, got]
+
+    assert confined(work) == [True, 12]
+
+
 def with_many_threads(_):
     import threading
 

@@ -229,6 +229,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("set_robust_list rseq exit exit_group sched_yield getcpu", "threads come and go"),
     Rule("sched_getaffinity", "how many CPUs: asked by Python, OpenBLAS", Is(0, (0, PID))),
     Rule("rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack", "signal handlers, faulthandler"),
+    Rule("pause rt_sigtimedwait rt_sigpending", "signal.pause() and sigwait(): a guest that waits in a loop must not spin"),
     Rule("tgkill kill", "abort() and raise(): signals to itself", Is(0, (PID,))),
     Rule("restart_syscall", "the kernel's own way on after a stop and a continue"),
     Rule("prctl", "PR_SET_NAME, PR_GET_NAME: thread names; not the death signal, dumpable, seccomp, address-space fields",
