@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from helpers import until
 
 from xenproc.bench.vchan import Shared
 from xenproc.errors import ConfigError, PeerGone, PeerMisbehaved, Timeout, WouldBlock
@@ -242,6 +243,30 @@ def test_a_thread_and_a_loop_at_one_end(shared):
         assert not echo.is_alive()
 
     run(shared, test)
+
+
+def test_a_thread_that_waits_passes_events_on_to_the_loop(shared):
+    async def test(server, client):
+        while True:
+            try:
+                server.send(noise(1000), 0)
+            except WouldBlock:
+                break
+        got = []
+        reader = threading.Thread(target=lambda: got.append(server.recv(15)))
+        reader.start()
+        await asyncio.to_thread(until, lambda: server.stats["read_slept"])
+        sender = asyncio.create_task(server.asend(noise(1000)))
+        await asyncio.sleep(0.01)
+        assert not sender.done()
+        client.recv()  # the event goes to the thread, which is not concerned
+        await asyncio.wait_for(sender, 5)
+        assert reader.is_alive()
+        client.send(b"for the thread")
+        await asyncio.to_thread(reader.join, 10)
+        assert got == [b"for the thread"]
+
+    run(shared, test, mode="block")
 
 
 def test_another_loop_afterwards(shared):

@@ -10,6 +10,7 @@ from array import array
 
 import numpy as np
 import pytest
+from helpers import until
 
 from xenproc.bench.vchan import Shared
 from xenproc.errors import ConfigError, PeerGone, Timeout, WouldBlock
@@ -39,14 +40,6 @@ def soon(seconds):
     """A time limit on the test's own measure."""
     begin = time.monotonic()
     return lambda: time.monotonic() - begin < seconds
-
-
-def until(condition):
-    """Give others the CPU until the condition holds, ten seconds at most."""
-    limit = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < limit, "it did not come to that"
-        os.sched_yield()
 
 
 def started(target):

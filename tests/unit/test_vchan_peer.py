@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from helpers import until
 
 from xenproc.bench.vchan import Shared
 from xenproc.errors import ConfigError, PeerGone, PeerMisbehaved, Timeout, WouldBlock
@@ -35,14 +36,6 @@ def soon(seconds):
     """A time limit on the test's own measure."""
     begin = time.monotonic()
     return lambda: time.monotonic() - begin < seconds
-
-
-def until(condition):
-    """Give others the CPU until the condition holds, ten seconds at most."""
-    limit = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < limit, "it did not come to that"
-        os.sched_yield()
 
 
 def started(target):
