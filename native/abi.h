@@ -11,6 +11,8 @@
  *   3. A constant has Xen's own name; one with another value for a 32-bit guest is XEN32_NAME there.
  *   4. [HV] and [GST] say who writes a field; IN and OUT are seen from the caller of a hypercall.
  * What xenproc adds of its own is in ours.h, never here.
+ *
+ * Tour A:020
  */
 #ifndef XEN_ABI_H
 #define XEN_ABI_H

@@ -5,6 +5,8 @@
  * Our own (XP_OP_publish, XP_OP_lookup, XP_OP_resolve); nothing that a guest puts here means anything to the hypervisor.
  *   1. An entry is readable by the reader it names only, and goes with its publisher.
  *   2. A domain has at most limits.max_board entries.
+ *
+ * Tour G:070
  */
 #ifndef XP_BOARD_H
 #define XP_BOARD_H

@@ -1,5 +1,7 @@
 /*
  * direct.c: sending and waiting on the page of direct.h.
+ *
+ * Tour E:080
  */
 #include "direct.h"
 

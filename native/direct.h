@@ -6,6 +6,8 @@
  *   1. Whatever the peer writes here hurts only this channel: waits have deadlines, spurious wakes a budget.
  *   2. `closed` set by the hypervisor (peer dead or port closed) ends every wait with -XEN_ENOTCONN.
  *   3. Sender: store pending, fence, read `sleep`. Receiver: store `sleep`, fence, read pending. One of them sees the other.
+ *
+ * Tour E:070
  */
 #ifndef XP_DIRECT_H
 #define XP_DIRECT_H

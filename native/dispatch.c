@@ -1,5 +1,7 @@
 /*
  * dispatch.c: see dispatch.h.
+ *
+ * Tour H:040
  */
 #include "dispatch.h"
 

@@ -5,6 +5,8 @@
  *   2. No domain gets more than its sixteen slots a turn, long calls are done in steps with others in between.
  *   3. Asleep, it is woken by a doorbell only; hv_awake tells a domain that it need not ring. The domain sets `submitted`,
  *      fence, reads hv_awake; we clear hv_awake, fence, read `submitted`: one sees the other.
+ *
+ * Tour H:030
  */
 #ifndef XP_DISPATCH_H
 #define XP_DISPATCH_H

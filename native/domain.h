@@ -6,6 +6,8 @@
  *   caller asked wrongly: -XEN_Exxx to the caller, state unchanged;
  *   a guest broke a rule: xp_domain_crash(d, reason), the first reason wins, its process is killed;
  *   our own invariant broke: xp_bug(): the hypervisor stops, loudly.
+ *
+ * Tour H:010
  */
 #ifndef XP_DOMAIN_H
 #define XP_DOMAIN_H

@@ -4,6 +4,8 @@
  * The words of shared_info are written by the domain at the same time, from several threads: only atomic operations,
  * each a full barrier on x86. Each set bit pairs with the domain's own order: clear upcall_pending, then take
  * pending_sel, then take pending bits; here the other way round: pending, then sel, then upcall_pending.
+ *
+ * Tour E:020
  */
 #include "evtchn.h"
 

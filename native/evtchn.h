@@ -8,6 +8,8 @@
  *   3. Every refusal comes before the first effect, the report to the caller too: nothing ever has to be undone.
  *   4. What a guest wrote into shared_info decides at most whether it is woken.
  * Source: Xen's public event_channel.h; order of checks and error numbers as Xen's.
+ *
+ * Tour E:010
  */
 #ifndef XP_EVTCHN_H
 #define XP_EVTCHN_H

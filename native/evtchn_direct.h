@@ -7,6 +7,8 @@
  *      end's process has let go of it (xp_window_gone); till then it stays on the end's list of held pages.
  *   2. A page is never used again for another channel: the next one gets a fresh frame.
  *   3. The hypervisor writes the page and reads from it only how its owner wants to be woken: a wake at most.
+ *
+ * Tour E:040
  */
 #ifndef XP_EVTCHN_DIRECT_H
 #define XP_EVTCHN_DIRECT_H

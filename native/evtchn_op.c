@@ -3,6 +3,8 @@
  * order), write the answer back, then perform what cannot fail any more. See evtchn.h.
  *
  * Answering first needs no undoing when the answer's place is gone; nobody acts on an answer before the call returns.
+ *
+ * Tour E:030
  */
 #include "evtchn.h"
 

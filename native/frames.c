@@ -1,6 +1,8 @@
 /*
  * frames.c: see frames.h. The free state needs no list: a frame is free when its owner is XP_OWNER_NONE and it is not
  * dirty; runs are found by a next-fit search, so that a young machine hands out memory in one piece.
+ *
+ * Tour M:030
  */
 #include "frames.h"
 

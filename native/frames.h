@@ -7,6 +7,8 @@
  *   2. A frame becomes free only when ref_count reaches 0, and is handed out again only after it was scrubbed.
  *   3. The owner keeps a frame until then, dead or alive: a dead domain's frame that a peer still maps is a zombie.
  * Callers hold the hypervisor's lock, except for xp_frames_scrub's clearing of frames that nobody else can reach.
+ *
+ * Tour M:020
  */
 #ifndef XP_FRAMES_H
 #define XP_FRAMES_H

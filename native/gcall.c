@@ -1,5 +1,7 @@
 /*
  * gcall.c: see gcall.h.
+ *
+ * Tour G:040
  */
 #include "gcall.h"
 #include "tick.h"

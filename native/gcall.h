@@ -5,6 +5,8 @@
  *   1. A slot belongs to one thread from take to give back; a call given up at its deadline keeps the slot until the
  *      hypervisor has answered it.
  *   2. The doorbell is rung only if the hypervisor does not look by itself (hv_awake).
+ *
+ * Tour G:030
  */
 #ifndef XP_GCALL_H
 #define XP_GCALL_H

@@ -11,6 +11,8 @@
  *      frames stays, as a number with zombie frames, until they let go: a handle's granter always exists.
  *   4. Each status is reported before what cannot be undone (a window that was given), and put right if that fails.
  * Source: Xen's public grant_table.h; order of checks and statuses as Xen's.
+ *
+ * Tour R:010
  */
 #ifndef XP_GRANT_H
 #define XP_GRANT_H

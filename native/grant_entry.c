@@ -4,6 +4,8 @@
  * The domain grants by storing frame and domid, then flags with release; it revokes by compare and swap of the flags to
  * 0 while neither use bit is set. Here: compare and swap sets the use bits in what was read, so either the domain's
  * revocation fails or the claim does. A domain that keeps changing the word gets an error after a few tries, no loop.
+ *
+ * Tour R:020
  */
 #include "grant.h"
 

@@ -1,6 +1,8 @@
 /*
  * grant_op.c: HYPERVISOR_grant_table_op. Batches are worked off a bounded number at a time (XP_CALL_AGAIN); each
  * argument is copied once, decided on, reported, then performed. See grant.h.
+ *
+ * Tour R:040
  */
 #include "grant.h"
 

@@ -4,6 +4,8 @@
  * A guest names memory by an address of its own. For a domain with a window that is window.base + machine address, and
  * only frames that the domain owns are let through (hypervisor-made frames included where it may write them, foreign ones not).
  * Copies in and out only: nobody keeps a pointer to guest memory to act on. -XEN_EFAULT and no effect if any byte is out.
+ *
+ * Tour M:060
  */
 #ifndef XP_GUESTMEM_H
 #define XP_GUESTMEM_H

@@ -4,6 +4,8 @@
  *
  *   1. No function holds the lock for longer than about 200 us: building, giving, teardown and scrubbing go in steps.
  *   2. A dead domain keeps its number while others still refer to frames of it (zombie frames).
+ *
+ * Tour H:020
  */
 #ifndef XP_HV_H
 #define XP_HV_H

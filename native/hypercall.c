@@ -1,5 +1,7 @@
 /*
  * hypercall.c: see hypercall.h.
+ *
+ * Tour H:050
  */
 #include "hypercall.h"
 

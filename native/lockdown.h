@@ -7,6 +7,8 @@
  *   2. Every step's outcome is in result[]: 0 done, -errno refused by the host, XP_STEP_SKIPPED not asked for.
  *   3. Where a step fails that would leave the child with more than it should have ([fatal]), nothing after it is
  *      tried and the call returns its -errno: the caller must end the process.
+ *
+ * Tour B:080
  */
 #ifndef XP_LOCKDOWN_H
 #define XP_LOCKDOWN_H

@@ -5,6 +5,8 @@
  *   1. The page is in the window while there is a handle, writable while there is a writable one.
  *   2. The last handle of a frame goes only when the process has let go of the page (xp_window_gone).
  *   3. A domain's own frames, granted to itself, are in its window anyway: handles on them leave the window alone.
+ *
+ * Tour R:030
  */
 #ifndef XP_MAPTRACK_H
 #define XP_MAPTRACK_H

@@ -3,6 +3,8 @@
  *
  * Nothing here is Xen's. The call page is shared by one domain and the hypervisor; [GST] and [HV] say who writes.
  * Python's copy of the numbers is xenproc/abi/ours.py; a test compares them.
+ *
+ * Tour A:030
  */
 #ifndef XP_OURS_H
 #define XP_OURS_H

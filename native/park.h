@@ -4,6 +4,8 @@
  * A parked call keeps its slot; its deadline, if it has one, is in a heap, so that waiting costs nothing.
  *   1. A slot is parked at most once; completing or cancelling it takes it out of the heap.
  *   2. What a guest asked to wait for was copied when it was parked.
+ *
+ * Tour H:060
  */
 #ifndef XP_PARK_H
 #define XP_PARK_H

@@ -10,6 +10,8 @@
  *   5. every wait ends by its time limit.
  * One thread uses an end at a time; a second one gets -XEN_EBUSY, no harm done.
  * Source: Xen's public io/ring.h, as summed up in tests/abi/xen-public.json under "rings".
+ *
+ * Tour R:070
  */
 #ifndef XP_RING_H
 #define XP_RING_H

@@ -5,6 +5,8 @@
  * (responses are the same with the ends exchanged):
  *   slots, then req_prod (release)         with   req_prod (acquire), then slots;
  *   req_prod, fence, req_event (notify?)   with   req_event, fence, req_prod (final check): one sees the other.
+ *
+ * Tour R:080
  */
 #ifndef XP_RINGCORE_H
 #define XP_RINGCORE_H

@@ -8,6 +8,8 @@
  *   2. a waiter counts returns without cause in private memory (struct xp_sem_waiter) and gives up at its budget;
  *   3. a post never blocks and costs at most one futex wake.
  * One thread waits on a semaphore at a time; any number may post.
+ *
+ * Tour E:050
  */
 #ifndef XP_SEM_H
 #define XP_SEM_H

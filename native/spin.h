@@ -7,6 +7,8 @@
  *   2. Nobody spins on long against a peer on his own CPU: he sleeps (ADAPTIVE) or yields each time (POLL).
  *   3. POLL yields now and then, so that more spinners than CPUs are slow, not dead. It never says "sleep".
  *   4. ADAPTIVE stops trying for a while after spins that did not pay, longer each time.
+ *
+ * Tour E:060
  */
 #ifndef XP_SPIN_H
 #define XP_SPIN_H

@@ -1,5 +1,7 @@
 /*
  * start.c: see start.h. Source: public/xen.h (start_info, shared_info).
+ *
+ * Tour H:070
  */
 #include "start.h"
 

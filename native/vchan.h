@@ -10,6 +10,8 @@
  *   4. A message is refused by its length before anything is allocated, waited for or written.
  *   5. One thread reads and one writes at a time; both at once, and close from a third, are fine.
  * Source: public/io/libxenvchan.h. Messages (4 bytes of length, little-endian, then the payload) are ours.
+ *
+ * Tour R:100
  */
 #ifndef XP_VCHAN_H
 #define XP_VCHAN_H

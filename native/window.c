@@ -1,6 +1,8 @@
 /*
  * window.c: see window.h. userfaultfd on shared memory: "minor" faults of pages that exist in the object but not in this
  * process are refused with SIGBUS, UFFDIO_CONTINUE maps one, UFFDIO_WRITEPROTECT changes it, all from outside.
+ *
+ * Tour M:050
  */
 #include "window.h"
 

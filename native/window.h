@@ -7,6 +7,8 @@
  *   1. A frame is given only after its reference is counted, and that reference is dropped only after
  *      xp_window_gone has said 0 or the process is dead (xp_window_dead).
  *   2. What the guest announces is never believed: gone is probed (UFFDIO_POISON refuses a present page; pagemap).
+ *
+ * Tour M:040
  */
 #ifndef XP_WINDOW_H
 #define XP_WINDOW_H

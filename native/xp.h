@@ -3,6 +3,8 @@
  *
  * One-field structs so that a machine frame number cannot be passed where a grant reference belongs;
  * they cost nothing in registers. Functions return 0 or -XEN_Exxx unless their comment says otherwise.
+ *
+ * Tour A:010
  */
 #ifndef XP_H
 #define XP_H

@@ -3,6 +3,7 @@
 Fixtures: `hv` (a hypervisor of 64 MiB shared by the session, checked and empty after each test), `fresh_hv` (one of its own, for
 tests that break it), `own_machine` (a function that starts one with other arguments). Helpers to import: tests/helpers.py.
 """
+# Tour T:010
 
 import gc
 import sys

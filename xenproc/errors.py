@@ -3,6 +3,7 @@
 Whose fault decides the class: the caller's (ConfigError, HypercallError), a guest's (DomainCrashed), the peer's on a
 ring (PeerGone, PeerMisbehaved), nobody's (WouldBlock, Timeout).
 """
+# Tour A:050
 
 import os
 

@@ -3,6 +3,7 @@
 Made by the hypervisor's process. Invariants: its name is gone before anybody else runs; every frame is backed before the first
 domain starts, so that a full /dev/shm is an error here and not a SIGBUS later.
 """
+# Tour M:010
 
 import os
 import secrets

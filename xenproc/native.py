@@ -2,6 +2,7 @@
 
 Everything else in the package reaches C through here, so that a variant build (fault points) can stand in.
 """
+# Tour A:070
 
 import importlib
 import os

@@ -9,6 +9,7 @@ number of requests[i] already, for a back that answers in order. What lies in `r
 private copy, checked before it is seen. A peer that breaks the rules closes the ring: PeerMisbehaved from then on.
 One thread uses an end at a time. Every wait has a time limit.
 """
+# Tour R:090
 
 import struct
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
 """Sizes and times as people write them: "256M" to bytes, 0.5 to nanoseconds. Pure."""
+# Tour A:060
 
 import re
 

@@ -2,6 +2,7 @@
 
 Verdicts are the tests' (test_crashing.py). A guest that needs a peer to cheat names it; the peers are at the end.
 """
+# Tour T:060
 
 import ctypes
 import os

@@ -4,6 +4,7 @@
 a zeroed page below 4 GiB. `opened(result, g)` says whether the attack worked; `without` are the defences that must be off
 for it to work. Where the kernel itself does not have the door, `absent` says so and no success is asked for.
 """
+# Tour T:050
 
 import ctypes
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 It runs beside every crashing guest, and notices nothing: no message lost or changed, no gap over MAX_GAP_MS.
 """
+# Tour T:070
 
 import time
 import zlib

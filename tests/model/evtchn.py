@@ -3,6 +3,7 @@
 A call returns 0 or a negative error, and what it tells the caller in the dictionary it was given. Checks stand in Xen's order.
 Nothing here knows about memory: what a domain sees of its shared_info is a few sets, an event page a `Channel`.
 """
+# Tour T:020
 
 from dataclasses import dataclass, field
 from errno import EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, ESRCH

@@ -3,6 +3,7 @@
 Memory is a dictionary of frames, a table a dictionary of entries that the domain and the hypervisor both write, a window a
 dictionary of what the process could touch. Statuses are Xen's GNTST_*; checks stand in Xen's order.
 """
+# Tour T:030
 
 from dataclasses import dataclass, field
 from errno import EINVAL, ENOSYS, EPERM, ESRCH

@@ -1,4 +1,5 @@
 """The real grant tables and their model, one step at a time on both, everything compared: for the tests of this directory."""
+# Tour T:040
 
 from collections import Counter
 from errno import EINVAL, ENOSYS, EPERM, ESRCH

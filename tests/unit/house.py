@@ -2,6 +2,7 @@
 
 test_house.py applies them to the real tree, where they must find nothing, and each to a made-up tree that breaks it.
 """
+# Tour T:080
 
 import ast
 import re

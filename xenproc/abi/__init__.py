@@ -4,6 +4,7 @@ A file for each noun, with Xen's own names, as native/abi_*.h. What is most used
 file: `from xenproc.abi import EvtchnOp`, `from xenproc.abi.event import evtchn_send`. What is not Xen's is in
 ours.py. tests/abi holds all of it against tests/abi/xen-public.json, for both architectures.
 """
+# Tour A:040
 
 from xenproc.abi.errno import Errno, describe
 from xenproc.abi.event import EvtchnOp, EvtchnStat, Virq

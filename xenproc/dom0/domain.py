@@ -1,4 +1,5 @@
 """A handle on a domain, as Domain0's program holds it."""
+# Tour B:100
 
 import contextlib
 import json

@@ -3,6 +3,7 @@
 dill takes lambdas, closures and what a script, a notebook or a REPL defined, by value; modules go by name, as the guest imports
 them itself (dill alone would copy the state of every module outside site-packages).
 """
+# Tour B:020
 
 import fcntl
 import importlib

@@ -6,6 +6,7 @@
 
 The hypervisor is a process of its own and ends with this one, however this one ends.
 """
+# Tour B:010
 
 import contextlib
 import itertools

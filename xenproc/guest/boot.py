@@ -4,6 +4,7 @@ Only our own code runs here until the process is locked down; the payload is unp
 as the guest. Invariants: machine memory's descriptor is closed and the window sealed before "locked" is said; the boot
 socket stays, as the hypervisor sends event descriptors over it.
 """
+# Tour B:060
 
 import json
 import os

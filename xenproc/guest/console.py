@@ -1,4 +1,5 @@
 """A domain's console: a text stream over CONSOLEIO_write; also its stdout and stderr."""
+# Tour G:060
 
 import io
 

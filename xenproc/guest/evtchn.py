@@ -3,6 +3,7 @@
 Two deliveries (native/direct.h, native/evtchn.h): *upcall*, bits in shared_info set by the hypervisor, and *direct*, a page that
 only the two ends map. An EventChannel is interdomain and direct unless said otherwise.
 """
+# Tour E:090
 
 import contextlib
 import os

@@ -7,6 +7,7 @@ Pure. Used by xenproc/guest/lockdown.py; tests/unit/test_filter.py tries every l
   4. The window cannot be unmapped, moved, replaced or given other rights even where the kernel has no mseal.
 Source: seccomp(2), the calls' manual pages, and what CPython, ctypes, NumPy, asyncio and this library were seen to call.
 """
+# Tour B:090
 
 import struct
 from collections.abc import Sequence

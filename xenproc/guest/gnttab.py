@@ -4,6 +4,7 @@ Version 1 entries; the flag protocol is Xen's (native/grantref.c): access is end
 appears in the window at its machine address; it is left (page gone from this process) before it is unmapped, as the
 hypervisor checks.
 """
+# Tour R:050
 
 import threading
 from types import TracebackType

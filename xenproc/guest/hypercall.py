@@ -2,6 +2,7 @@
 
 Struct arguments must lie in the domain's own frames: they are built in a small pool there (ArgPool). Any thread may call.
 """
+# Tour G:020
 
 import threading
 from collections.abc import Iterator

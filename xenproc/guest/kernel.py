@@ -5,6 +5,7 @@
 
 Everything hangs off `Guest`: console, memory, hypercalls, events, grants, the board, rings and channels to other domains.
 """
+# Tour G:010
 
 import os
 import socket

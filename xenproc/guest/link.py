@@ -9,6 +9,7 @@ references. Sequence, each step with a deadline:
 5. offerer: lookup `NAME/ok`: from here on both ends are direct, and either may close.
 Invariant: whatever fails, each side gives back what it had taken.
 """
+# Tour R:060
 
 import struct
 from typing import TYPE_CHECKING, Any

@@ -7,6 +7,7 @@ The steps themselves, in their order, are native/lockdown.c.
   2. A step that would leave the child with more than it should have (its uid, capabilities, descriptors) raises.
 Source: credentials(7), capabilities(7), landlock(7), seccomp(2), setrlimit(2), prctl(2).
 """
+# Tour B:070
 
 import ctypes
 import os

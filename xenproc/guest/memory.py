@@ -3,6 +3,7 @@
 `Pages` is what everything else is built on: an address in the window, the machine frames behind it, and memoryviews without a
 copy. Invariant: a frame is in at most one Pages at a time.
 """
+# Tour G:050
 
 import threading
 from types import TracebackType

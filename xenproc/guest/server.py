@@ -5,6 +5,7 @@ fork server of multiprocessing. Children are forked as the hypervisor's own (CLO
 kills no domain. Everything a guest commonly needs is imported before the first fork and shared by all; one child is forked
 in advance and has touched what a domain's start touches.
 """
+# Tour B:050
 
 import gc
 import importlib

@@ -2,6 +2,7 @@
 
 It lives as long as that socket and the process at its other end do; whichever is seen to go first ends it, and the pen with it.
 """
+# Tour H:080
 
 import asyncio
 import contextlib

@@ -3,6 +3,7 @@
 Request {"id", "op", ...}; reply {"id", "ok": true, "result"} or {"id", "ok": false, "error": {"kind", "errno", "message"}}. Only
 Domain0 holds such a socket: the program that started the hypervisor, or the host's user through the registry's socket.
 """
+# Tour H:110
 
 import asyncio
 import logging

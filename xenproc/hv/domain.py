@@ -3,6 +3,7 @@
 The C core (native/domain.c) owns what is fast or shared; here is what a person asks for. Owned by hypervisor.py; states are
 Xen's words: building, running, paused, shutdown, dying.
 """
+# Tour H:100
 
 import asyncio
 import os

@@ -5,6 +5,7 @@ One asyncio loop; every hot thing is done by the C dispatcher on its own thread 
 2. A domain's process is dead and reaped before its teardown begins; teardown goes in steps, others are served between.
 3. Whatever fails while a domain is built, the domain is gone afterwards and Domain0 gets one error that says why.
 """
+# Tour H:090
 
 import asyncio
 import contextlib

@@ -13,6 +13,7 @@ Invariants:
 3. The server inherits one socket, /dev/null and a small environment; nothing else of the hypervisor's.
 Source: namespaces(7), user_namespaces(7), pid_namespaces(7).
 """
+# Tour B:030
 
 import contextlib
 import os

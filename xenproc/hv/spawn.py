@@ -6,6 +6,7 @@ The order is what keeps it safe: the new process runs only our code until it is 
 3. we open its pagemap, give frames, it locks itself down and closes machine memory; it says "locked" with what was enforced;
 4. we say "go": only now does it look at its payload.
 """
+# Tour B:040
 
 import asyncio
 import contextlib

@@ -6,6 +6,7 @@ addresses in this process and a `struct xp_direct *`. Layout and rules: native/v
   2. Every wait has a time limit (default 5 s, None: none), waiting for one's turn included.
   3. Once closed, an end does not touch its pages any more: they may be gone.
 """
+# Tour R:110
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
