@@ -269,6 +269,26 @@ def test_a_thread_that_waits_passes_events_on_to_the_loop(shared):
     run(shared, test, mode="block")
 
 
+def test_who_goes_to_sleep_consumes_no_news_of_others(shared):
+    async def test(server, client):
+        while True:
+            try:
+                server.send(noise(1000), 0)
+            except WouldBlock:
+                break
+        reader = asyncio.create_task(server.arecv())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        client.send(b"for the reader")
+        # No turn of the loop in between: going to sleep finds the reader's event.
+        with pytest.raises(Timeout):
+            await server.asend(noise(1000), 0.2)
+        assert reader.done()
+        assert await reader == b"for the reader"
+
+    run(shared, test)
+
+
 def test_another_loop_afterwards(shared):
     with shared.server() as server, shared.client() as client:
         for i in range(3):
