@@ -141,7 +141,6 @@ void xp_direct_close_page(void *page)
     struct xp_event_page *p = page;
     for (int side = 0; side < 2; side++)
         atomic_store_explicit(&p->half[side].closed, 1, memory_order_seq_cst); /* with closed() */
-    XP_FAULT_POINT("event.close.marked");
     for (int side = 0; side < 2; side++) {
         /* Wakes whatever `waiting` says: both guests can write there. */
         (void)atomic_fetch_add_explicit(&p->half[side].sem.count, 1, memory_order_seq_cst);

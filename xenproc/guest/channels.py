@@ -42,7 +42,11 @@ def listen(
     except BaseException:
         link.close()
         raise
-    linking.confirm(link, name, timeout)
+    try:
+        linking.confirm(link, name, timeout)
+    except BaseException:
+        end.close()             # with the link: the end must not touch pages that are gone
+        raise
     return end
 
 
@@ -57,8 +61,12 @@ def connect(kind: type[Kind], guest: "Guest", peer: int | str, name: str, timeou
             page, link.event, shape=shape, left_pages=left, right_pages=right, kick=link.kick(), owner=link,
             on_close=link.close, **options,
         )
-        linking.ready(link, name)
-        return end
     except BaseException:
         link.close()
         raise
+    try:
+        linking.ready(link, name)
+    except BaseException:
+        end.close()
+        raise
+    return end

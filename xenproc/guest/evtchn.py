@@ -195,8 +195,11 @@ class EventChannel:
     def close(self) -> None:
         """Close the port; the other end is told. Twice is harmless."""
         if self.port:
+            lib.xp_fault(b"event.close.before")
             lib.xp_page_leave(self.page)        # the hypervisor lets go of the page only once it is gone from here
+            lib.xp_fault(b"event.close.left")
             self.events.close(self.port)
+            lib.xp_fault(b"event.close.done")
             self.port = 0
             if self.wait_fd >= 0:
                 os.close(self.wait_fd)

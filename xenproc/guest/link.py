@@ -119,13 +119,12 @@ def await_peer(link: Link, name: str, timeout: float | None) -> EventChannel:
 
 
 def confirm(link: Link, name: str, timeout: float | None) -> None:
-    """[offerer] The pages are set up: let the acceptor look at them, wait until it has. Closes the link if it fails."""
-    try:
-        link.guest.board.publish(link.peer, f"{name}/on", b"")
-        link.guest.board.lookup(link.peer, f"{name}/ok", timeout)
-    except BaseException:
-        link.close()
-        raise
+    """[offerer] The pages are set up: let the acceptor look at them, wait until it has.
+
+    Raises Timeout, HypercallError (the peer is gone). The caller then closes what it has made on the link, and the link.
+    """
+    link.guest.board.publish(link.peer, f"{name}/on", b"")
+    link.guest.board.lookup(link.peer, f"{name}/ok", timeout)
 
 
 def accept(guest: "Guest", peer: int | str, name: str, timeout: float | None) -> Link:

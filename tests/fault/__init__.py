@@ -1,0 +1,1 @@
+"""Guests that are killed at each fault point of the library."""
