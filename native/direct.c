@@ -45,7 +45,6 @@ int xp_direct_send(struct xp_direct *d)
     case XP_SLEEP_FD:
         if (d->wake_fd < 0)
             return -XEN_EAGAIN;
-        XP_FAULT_POINT("event.send.before_write");
         /* Full means that it is readable: nothing is lost. It is opened with EFD_NONBLOCK. */
         if (write(d->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0 && errno == EBADF)
             return -XEN_EAGAIN;

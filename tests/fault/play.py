@@ -80,12 +80,23 @@ def events(g, peer: int, first: bool) -> None:
                     wait()
                 if turn:
                     nap(i)
+                    if i >= ROUNDS:
+                        await_sleeper(event)
                     words[mine] = i + 1
                     event.send()
         g.board.publish(link.peer, "events/end", b"")               # neither closes before the other is through
         g.board.lookup(link.peer, "events/end", LIMIT_S)
     finally:
         link.close()
+
+
+def await_sleeper(event) -> None:
+    """Give the other end time to sleep on its descriptor, so that it has to be written."""
+    halves = [ffi.cast("struct xp_event_half *", event.page + 64 * n) for n in range(2)]
+    for _ in range(100):
+        if any(half.sleep == lib.XP_SLEEP_FD for half in halves):
+            break
+        time.sleep(0.001)
 
 
 def wait_on_descriptor(event) -> None:

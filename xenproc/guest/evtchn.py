@@ -168,7 +168,9 @@ class EventChannel:
 
     def kick(self) -> None:
         """Wake a peer that sleeps on its descriptor: through the hypervisor, the only one beside the peer who holds it."""
+        lib.xp_fault(b"event.kick.before")
         self.events.send(self.port)
+        lib.xp_fault(b"event.kick.done")
 
     def wait(self, timeout: float | None = 5.0, mode: str = "adaptive") -> None:
         """Wait for an event and take it. Raises Timeout, PeerGone, PeerMisbehaved."""
