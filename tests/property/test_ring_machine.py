@@ -202,10 +202,13 @@ class RingMachine(RuleBasedStateMachine):
 def test_ring_and_model_in_lockstep():
     """Every pair of operation and outcome is reached, and at least 30% of the operations are accepted."""
     SEEN.clear()
-    run_state_machine_as_test(
-        RingMachine,
-        settings=settings(max_examples=250, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)),
-    )
+    for _ in range(5):              # the rarest pairs may want another lot of histories
+        run_state_machine_as_test(
+            RingMachine,
+            settings=settings(max_examples=250, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)),
+        )
+        if set(SEEN) >= EVERY:
+            break
     assert set(SEEN) >= EVERY, sorted(EVERY - set(SEEN))
     refused = sum(n for (_, outcome), n in SEEN.items() if outcome in ("EILSEQ", "EINVAL"))
     total = sum(n for (_, outcome), n in SEEN.items() if outcome != "told")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
@@ -406,16 +407,21 @@ CHANNEL = {
 
 def check(machine, expected):
     machine.seen.clear()
-    run_state_machine_as_test(machine, settings=SETTINGS)
-    missing = [(op, ret) for op, rets in expected.items() for ret in rets if not machine.seen[op, ret]]
+    for _ in range(5):              # the rarest pairs may want another lot of histories
+        run_state_machine_as_test(machine, settings=SETTINGS)
+        missing = [(op, ret) for op, rets in expected.items() for ret in rets if not machine.seen[op, ret]]
+        if not missing:
+            break
     assert not missing, f"never seen: {missing}"
     accepted = sum(count for (_, ret), count in machine.seen.items() if ret == 0)
     assert accepted >= 0.3 * machine.seen.total(), (accepted, machine.seen)
 
 
+@pytest.mark.timeout(300)
 def test_streams_do_what_the_model_does():
     check(Streams, COMMON | STREAM)
 
 
+@pytest.mark.timeout(300)
 def test_channels_do_what_the_model_does():
     check(Channels, COMMON | CHANNEL)
