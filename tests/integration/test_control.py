@@ -3,13 +3,10 @@
 import threading
 
 import pytest
+from guests import idle
 from helpers import until
 
 import xenproc
-
-
-def idle(g):
-    return g.shutdown_request(None)
 
 
 def test_states(hv):

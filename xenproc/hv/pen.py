@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
+
 from xenproc import wire
 from xenproc.errors import EnvironmentLacks
 from xenproc.fork import clone
@@ -163,6 +165,7 @@ class Pen:
         _end(self.server_pid)           # its socket closes before it is dead: unreaped it would keep the keeper from ending
         self.server_pid = 0
         self.server_sock.close()
+        _reap_spares()
         ours, theirs = wire.pair()
         self.server_sock, server_end = wire.pair()
         pid = os.fork()
@@ -211,6 +214,14 @@ def _end(pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)        # not reaped yet, so the number is still its own
             os.waitpid(pid, 0)
+
+
+def _reap_spares() -> None:
+    """Reap what dead servers had forked in advance: our children by CLONE_PARENT, of which nobody else knows."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, ChildProcessError):
+            if child.name() == "xenproc-spare":
+                os.waitpid(child.pid, os.WNOHANG)
 
 
 def _run(sock: socket.socket, work: Callable[[], dict[str, Any]]) -> None:
