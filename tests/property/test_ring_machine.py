@@ -202,10 +202,11 @@ class RingMachine(RuleBasedStateMachine):
 def test_ring_and_model_in_lockstep():
     """Every pair of operation and outcome is reached, and at least 30% of the operations are accepted."""
     SEEN.clear()
-    for _ in range(5):              # the rarest pairs may want another lot of histories
+    for times in (1, 2, 4):         # the rarest pairs may want more histories
         run_state_machine_as_test(
             RingMachine,
-            settings=settings(max_examples=250, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)),
+            settings=settings(max_examples=250 * times, stateful_step_count=60, deadline=None, derandomize=True,
+                              suppress_health_check=list(HealthCheck)),
         )
         if set(SEEN) >= EVERY:
             break
