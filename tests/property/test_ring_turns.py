@@ -1,4 +1,4 @@
-"""Whole turns on rings of twelve layouts: C and the model run the same random histories and agree on every byte after each step.
+"""Whole turns on rings of many layouts: C and the model run the same random histories and agree on every byte after each step.
 
 At the end every (operation, outcome) pair has been seen, and at least 30% of the operations were accepted.
 """
@@ -14,6 +14,7 @@ from ring_lockstep import SEEN, Lockstep, expected_pairs
 SHAPES = [
     (model.Layout(16, 16, 16, 8, 0, 0), 1),
     (model.Layout(8, 8, 8), 1),
+    (model.Layout(1000, 24, 1000), 1),
     (model.Layout(12, 4, 12, 2, 8, 0), 1),
     (model.Layout(112, 16, 112, 8, 8, 0), 1),
     (model.Layout(108, 12, 108, 8, 4, 0), 2),
@@ -217,7 +218,8 @@ def test_every_outcome_by_hand():
     fresh.reply_and_wait([], 1)
     assert fresh.exchange([bytes(16)]) == -model.ETIMEDOUT
     assert fresh.exchange([bytes(16)]) == -model.EBUSY
-    (req,) = fresh.back_get(9)
+    assert fresh.resume() == -model.ETIMEDOUT
+    (req,) = fresh.reply_and_wait([], 9)
     assert fresh.back_put([req]) == 1
     assert fresh.back_push() == 1
     assert fresh.resume() == 1
@@ -225,6 +227,10 @@ def test_every_outcome_by_hand():
     # It answers twice.
     fresh.scribble(model.WORDS["rsp_prod"], (3).to_bytes(4, "little"))
     assert fresh.resume() == -model.EILSEQ
+    guessed = Lockstep(LAYOUT, 1)       # the response is there before the request, with the number that it will have
+    guessed.scribble(model.WORDS["rsp_prod"], (1).to_bytes(4, "little"))
+    assert guessed.exchange([bytes(16)]) == 1
+    guessed.compare()
     for made in range(4):
         one = Lockstep(LAYOUT, 1)
         one.put([bytes(16)])
@@ -267,6 +273,33 @@ def test_the_same_number_twice_closes_the_ring():
     both.get(1)
     assert both.front.closed == -model.EILSEQ
     both.compare()
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, model.Layout(1000, 24, 1000)])
+def test_a_full_ring_takes_no_more(layout):
+    both = Lockstep(layout, 1)
+    nr, req = both.shared.nr_ents, bytes(layout.req_size)
+    assert both.put([req] * (nr + 1)) == nr
+    assert both.put([req]) == 0
+    both.push()
+    both.back_get(nr)
+    assert both.put([req]) == 0         # taken is not answered
+    both.compare()
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_front_cannot_ask_beyond_what_is_answered(beyond):
+    both = Lockstep(LAYOUT, 1)
+    nr = both.shared.nr_ents
+    both.put([bytes(16)] * 5)
+    both.push()
+    reqs = both.back_get(3)
+    both.back_put(reqs[:1])
+    both.back_push()
+    both.scribble(model.WORDS["req_prod"], (1 + nr + beyond).to_bytes(4, "little"))
+    both.back_final_check(1)
+    both.compare()
+    assert both.back.closed == (-model.EILSEQ if beyond else 0)
 
 
 @pytest.mark.timeout(300)

@@ -205,6 +205,10 @@ def test_what_the_dead_had_pushed_still_arrives():
 def test_closing_by_another_thread_ends_a_polling_wait():
     pair = Pair("poll", 20)
     call = Call(pair.back.wait)
+    until = time.monotonic() + 10
+    while not pair.half[1].cpu and time.monotonic() < until:
+        pass                                # it says where it spins once it has spun for a while
+    assert pair.half[1].cpu
     pair.back.close()
     assert isinstance(call.done().error, PeerGone)
     assert call.took < 10
