@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))      # tests import their helpers by name: ledger, model.frames
 
 import ledger
-from helpers import until
+from helpers import machine_is_free
 
 import xenproc
 
@@ -54,27 +54,6 @@ def test_ledger(session_ledger):
 
 
 # ---- hypervisors ----
-
-
-def machine_is_free(hv: xenproc.Hypervisor, objects: dict[str, int] | None = None, seconds: float = 10.0) -> dict[str, Any]:
-    """Wait until nothing is left in a hypervisor but itself: no domain, every frame free and clean, no descriptor more.
-
-    Fails with what is left; the audit must be 0 all the time.
-    """
-    seen: dict[str, Any] = {}
-
-    def free() -> bool:
-        seen["domains"] = hv.domains()[1:]
-        seen["info"] = info = hv.info()
-        assert info["audit"] == 0, f"the audit found {info['audit']} broken invariants"
-        memory = info["memory"]
-        return (
-            not seen["domains"] and memory["dirty"] == 0 and memory["free"] == memory["frames"] - 1
-            and (objects is None or info["kernel_objects"]["descriptors"] <= objects["descriptors"])
-        )
-
-    until(free, lambda: f"a free machine: {seen}", seconds)
-    return seen["info"]
 
 
 def _destroy_all(hv: xenproc.Hypervisor) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import xenproc
+
 
 def require(has: object, what: str) -> None:
     """Skip the test where this host lacks something; in CI that is a failure, as a machine for CI has everything."""
@@ -43,3 +45,24 @@ def until(predicate: Callable[[], Any], what: object = "the condition", seconds:
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
     return value
+
+
+def machine_is_free(hv: xenproc.Hypervisor, objects: dict[str, int] | None = None, seconds: float = 10.0) -> dict[str, Any]:
+    """Wait until nothing is left in a hypervisor but itself: no domain, every frame free and clean, no descriptor more.
+
+    Fails with what is left; the audit must be 0 all the time.
+    """
+    seen: dict[str, Any] = {}
+
+    def free() -> bool:
+        seen["domains"] = hv.domains()[1:]
+        seen["info"] = info = hv.info()
+        assert info["audit"] == 0, f"the audit found {info['audit']} broken invariants"
+        memory = info["memory"]
+        return (
+            not seen["domains"] and memory["dirty"] == 0 and memory["free"] == memory["frames"] - 1
+            and (objects is None or info["kernel_objects"]["descriptors"] <= objects["descriptors"])
+        )
+
+    until(free, lambda: f"a free machine: {seen}", seconds)
+    return seen["info"]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import machine_is_free
+from helpers import machine_is_free
 from hostile.witness import Witness, assert_unharmed
 
 import xenproc

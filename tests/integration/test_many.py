@@ -3,9 +3,8 @@
 import threading
 from pathlib import Path
 
-from conftest import machine_is_free
 from guests import idle
-from helpers import until
+from helpers import machine_is_free, until
 
 
 def test_created_and_destroyed_from_several_threads_while_others_run(hv):

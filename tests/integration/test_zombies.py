@@ -1,8 +1,7 @@
 """A dead domain's frame that a peer still maps is a zombie: contents intact, not used again, freed when the peer lets go or dies."""
 
 import pytest
-from conftest import machine_is_free
-from helpers import until
+from helpers import machine_is_free, until
 
 
 def granter(g, peer_name):
