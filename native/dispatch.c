@@ -55,9 +55,23 @@ static void let_in(struct xp_hv *hv)
 
 /* ---- calls ---- */
 
+/* A slot has one call at a time: its newest entry, if the trace still has it. */
+static void trace_result(struct xp_domain *d, uint32_t slot, int64_t result)
+{
+    for (uint64_t i = 0; i < XP_CALL_TRACE && i < d->nr_calls; i++) {
+        struct xp_call_trace *t = &d->trace[(d->nr_calls - i) % XP_CALL_TRACE];
+        if (t->slot == slot) {
+            t->result = result;
+            t->answered = 1;
+            break;
+        }
+    }
+}
+
 void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result)
 {
     struct xp_call_slot *s = &d->calls->slot[slot];
+    trace_result(d, slot, result);
     s->result = result;
     /* Pairs with the caller's acquire of DONE. */
     if (atomic_exchange_explicit(&s->state, XP_SLOT_DONE, memory_order_acq_rel) == XP_SLOT_SLEEPING)
@@ -80,7 +94,6 @@ static void keep_for_later(struct xp_domain *d, const struct xp_call *call)
 static void perform(struct xp_domain *d, struct xp_call *call)
 {
     int64_t result = xp_hypercall(d, call);
-    d->trace[d->nr_calls % XP_CALL_TRACE].result = result;
     if (result == XP_CALL_AGAIN)
         keep_for_later(d, call);
     else if (result != XP_CALL_PARK)
@@ -96,7 +109,7 @@ static void take_slot(struct xp_domain *d, uint32_t slot)
     atomic_signal_fence(memory_order_acquire);      /* the compiler must not read them again */
     d->nr_calls++;
     d->hv->nr_calls++;
-    d->trace[d->nr_calls % XP_CALL_TRACE] = (struct xp_call_trace){.nr = call.nr, .arg0 = call.args[0], .result = 0};
+    d->trace[d->nr_calls % XP_CALL_TRACE] = (struct xp_call_trace){.nr = call.nr, .slot = (uint16_t)slot, .arg0 = call.args[0]};
     perform(d, &call);
 }
 

@@ -50,7 +50,7 @@ struct xp_call {
 #define XP_CALL_AGAIN (-100000)  /* not done: continue later, progress says where */
 #define XP_CALL_PARK (-100001)   /* waits for an event, a port or the board: park.c holds it */
 
-struct xp_call_trace { uint32_t nr; uint32_t pad; uint64_t arg0; int64_t result; };
+struct xp_call_trace { uint32_t nr; uint16_t slot, answered; uint64_t arg0; int64_t result; };
 #define XP_CALL_TRACE 16u
 
 struct xp_limits {

@@ -17,17 +17,22 @@ void xp_gcall_init(struct xp_gcall *g, void *page, int doorbell)
     *g = (struct xp_gcall){.page = page, .doorbell = doorbell};
 }
 
-/* Gives back what the hypervisor has answered of the abandoned. */
+/*
+ * Gives back what the hypervisor has answered of the abandoned. Who clears the bit owns the slot: only then is its state
+ * looked at, as another thread may have given it back and abandoned it anew between a look and the clearing.
+ */
 static void reclaim(struct xp_gcall *g)
 {
-    uint32_t left = atomic_load_explicit(&g->abandoned, memory_order_acquire);
+    uint32_t left = atomic_load_explicit(&g->abandoned, memory_order_relaxed);
     for (; left != 0; left &= left - 1) {
         uint32_t bit = left & -left, slot = (uint32_t)__builtin_ctz(left);
-        if (atomic_load_explicit(&g->page->slot[slot].state, memory_order_acquire) != XP_SLOT_DONE)
+        /* Pairs with the release of who abandoned it. */
+        if ((atomic_fetch_and_explicit(&g->abandoned, ~bit, memory_order_acq_rel) & bit) == 0)
             continue;
-        /* Only who clears the bit gives the slot back. */
-        if ((atomic_fetch_and_explicit(&g->abandoned, ~bit, memory_order_acq_rel) & bit) != 0)
+        if (atomic_load_explicit(&g->page->slot[slot].state, memory_order_acquire) == XP_SLOT_DONE)
             atomic_fetch_and_explicit(&g->busy, ~bit, memory_order_release);
+        else
+            atomic_fetch_or_explicit(&g->abandoned, bit, memory_order_release);
     }
 }
 
@@ -60,6 +65,12 @@ static int take(struct xp_gcall *g, int64_t timeout_ns)
     return -XEN_EAGAIN;
 }
 
+/* A counter and no more: two threads may count one for two, which costs nobody a locked instruction. */
+static void count(_Atomic uint64_t *counter)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 static void give_back(struct xp_gcall *g, uint32_t slot)
 {
     atomic_fetch_and_explicit(&g->busy, ~(1u << slot), memory_order_release);
@@ -80,11 +91,11 @@ static void submit(struct xp_gcall *g, uint32_t slot, uint32_t nr, const uint64_
     atomic_fetch_or_explicit(&g->page->submitted, 1u << slot, memory_order_seq_cst);
     XP_FAULT_POINT("hypercall.submitted");
     if (atomic_load_explicit(&g->page->hv_awake, memory_order_seq_cst) == 0) {
-        g->nr_rings++;
+        count(&g->nr_rings);
         (void)!write(g->doorbell, &one, sizeof one);
         XP_FAULT_POINT("hypercall.rung");
     }
-    g->nr_calls++;
+    count(&g->nr_calls);
 }
 
 static bool done(const struct xp_call_slot *s)
@@ -97,8 +108,9 @@ static bool spin(struct xp_gcall *g, const struct xp_call_slot *s, int mode, int
 {
     int64_t now = xp_now_ns(), until = mode == XP_WAIT_POLL ? end : now + SPIN_NS;
     if (mode == XP_WAIT_ADAPTIVE) {
-        if (g->spin.backoff > 0) {
-            g->spin.backoff--;
+        uint32_t backoff = atomic_load_explicit(&g->backoff, memory_order_relaxed);
+        if (backoff > 0) {
+            atomic_store_explicit(&g->backoff, backoff - 1, memory_order_relaxed);
             return false;
         }
         /* An answer can come while we spin only from a hypervisor that runs elsewhere. */
@@ -108,7 +120,7 @@ static bool spin(struct xp_gcall *g, const struct xp_call_slot *s, int mode, int
     do {
         for (int i = 0; i < 200; i++) {
             if (done(s)) {
-                g->spin.fails = 0;
+                atomic_store_explicit(&g->fails, 0, memory_order_relaxed);
                 return true;
             }
             xp_relax();
@@ -120,8 +132,10 @@ static bool spin(struct xp_gcall *g, const struct xp_call_slot *s, int mode, int
         }
         now = later;
     } while (now < until);
-    g->spin.fails = g->spin.fails < 10 ? g->spin.fails + 1 : 10;
-    g->spin.backoff = 1u << g->spin.fails;
+    uint32_t fails = atomic_load_explicit(&g->fails, memory_order_relaxed);
+    fails = fails < 10 ? fails + 1 : 10;
+    atomic_store_explicit(&g->fails, fails, memory_order_relaxed);
+    atomic_store_explicit(&g->backoff, 1u << fails, memory_order_relaxed);
     return false;
 }
 
@@ -141,7 +155,7 @@ static int await(struct xp_gcall *g, uint32_t slot, int mode, int64_t timeout_ns
         int64_t left = end == XP_FOREVER ? XP_FOREVER : end - xp_now_ns();
         if (left <= 0)
             return -XEN_ETIMEDOUT;
-        g->nr_sleeps++;
+        count(&g->nr_sleeps);
         (void)xp_futex_wait(&s->state, XP_SLOT_SLEEPING, left);
     }
     return 0;

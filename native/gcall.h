@@ -18,8 +18,8 @@ struct xp_gcall {
     int doorbell;                    /* eventfd */
     _Atomic uint32_t busy;           /* slots taken by our threads */
     _Atomic uint32_t abandoned;      /* of these: posted, or given up; free again once DONE */
-    struct xp_sem_waiter spin;       /* adaptive spinning */
-    uint64_t nr_calls, nr_rings, nr_sleeps;
+    _Atomic uint32_t backoff, fails; /* adaptive: waits left before spinning is tried again; spins in a row that did not pay */
+    _Atomic uint64_t nr_calls, nr_rings, nr_sleeps;  /* not exact where several threads call */
 };
 
 void xp_gcall_init(struct xp_gcall *g, void *page, int doorbell);

@@ -23,7 +23,7 @@ struct xp_domain_process {
     uint64_t window_base;
 };
 
-struct xp_call_trace { uint32_t nr; uint32_t pad; uint64_t arg0; int64_t result; };
+struct xp_call_trace { uint32_t nr; uint16_t slot, answered; uint64_t arg0; int64_t result; };
 
 struct xp_domain_info {
     uint16_t domid;

@@ -230,3 +230,32 @@ def test_only_the_last_sixteen_hypercalls_are_kept(hv):
 
     calls = hv.create(guest).join().crash.last_hypercalls
     assert [call["arg0"] for call in calls] == list(range(99, 83, -1))
+
+
+def test_a_call_that_was_not_answered_has_no_result(hv):
+    """Parked calls get their own result when it comes, not that of a later call."""
+
+    def guest(g):
+        import threading
+
+        from xenproc.native import lib
+
+        with g.hypercalls.struct("struct xp_op_board", key=b"late", domid=g.domid, timeout_ns=5 * 10**9) as (address, _):
+            waiter = threading.Thread(target=g.hypercall, args=(62, lib.XP_OP_lookup, address))
+            waiter.start()
+            while g.hypercall(63, 1) == -38 and waiter.is_alive() and g.hypercalls.core.nr_calls < 300:
+                pass
+            g.board.publish(g.domid, "late", b"value")
+            waiter.join()
+        threading.Thread(target=g.board.lookup, args=(0, "never", 60)).start()
+        g.hypercall(63, 2)
+        for _ in range(100):
+            if g.hypercalls.core.nr_calls > 305:
+                break
+            __import__("time").sleep(0.001)
+        os.abort()
+
+    calls = hv.create(guest).join(20).crash.last_hypercalls
+    lookups = [call for call in calls if (call["nr"], call["arg0"]) == (62, 4)]
+    assert lookups and lookups[0]["result"] is None
+    assert all(call["result"] == -38 for call in calls if call["nr"] == 63)

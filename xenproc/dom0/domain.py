@@ -19,7 +19,7 @@ class CrashReport:
     fault_address: str | None = None
     rip: str | None = None
     traceback: str | None = None
-    last_hypercalls: list[dict[str, int]] = field(default_factory=list)
+    last_hypercalls: list[dict[str, int | None]] = field(default_factory=list)
     console: str = ""
 
     def __str__(self) -> str:
@@ -29,7 +29,10 @@ class CrashReport:
         if self.traceback:
             lines.append(self.traceback.rstrip())
         if self.last_hypercalls:
-            calls = ", ".join(f"{call['nr']}({call['arg0']:#x}) = {call['result']}" for call in self.last_hypercalls[:5])
+            calls = ", ".join(
+                f"{call['nr']}({call['arg0']:#x}) = {'?' if call['result'] is None else call['result']}"
+                for call in self.last_hypercalls[:5]
+            )
             lines.append(f"last hypercalls, newest first: {calls}")
         if self.console:
             lines.append("console: " + self.console.rstrip().replace("\n", "\n         "))

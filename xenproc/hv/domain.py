@@ -131,7 +131,7 @@ def _crash(info: Any, death: dict[str, Any], report: dict[str, Any]) -> dict[str
         crash["fault_address"] = hex(info.crash_addr)
         crash["rip"] = hex(info.crash_rip)
     crash["last_hypercalls"] = [
-        {"nr": info.trace[i].nr, "arg0": info.trace[i].arg0, "result": info.trace[i].result}
+        {"nr": info.trace[i].nr, "arg0": info.trace[i].arg0, "result": info.trace[i].result if info.trace[i].answered else None}
         for i in range(info.nr_trace)
     ]
     return crash
