@@ -346,4 +346,5 @@ def test_forged_slots(hv, neighbour):
     for seed in range(2):
         end = hv.create(guest, seed, memory="256K").join(20)
         assert end.crashed and "status 3" in end.crash.detail, end
-        assert len({call["nr"] for call in end.crash.last_hypercalls}) > 3, "the rubbish was looked at"
+        seen = {call["nr"] for call in end.crash.last_hypercalls}
+        assert seen - {18, 29, 62}, "the rubbish was looked at"     # the guest's own calls are of these
