@@ -154,8 +154,11 @@ int xp_back_call(struct xp_back *b, uint32_t n);
 
 /* ---- loops for measuring (ringloop.c). The back answers with the request's first bytes, the front checks them. ---- */
 
-/* n times one request and its response; ticks[i]: how long, in ticks of the time stamp counter, may be NULL. */
-int xp_front_pingpong(struct xp_front *f, const struct xp_ring_wait *wait, uint32_t n, uint64_t *ticks);
+/*
+ * n times one request and its response. Each `stride` of them (the last ones perhaps fewer) leave their mean in the next of
+ * `ticks`, in ticks of the time stamp counter; NULL: nothing is recorded. Where a turn is short its two time stamps count.
+ */
+int xp_front_pingpong(struct xp_front *f, const struct xp_ring_wait *wait, uint32_t n, uint32_t stride, uint64_t *ticks);
 /* n requests, pushed in batches, up to `flight` under way at a time. */
 int xp_front_pump(struct xp_front *f, const struct xp_ring_wait *wait, uint64_t n, uint32_t batch, uint32_t flight);
 /* Answers n requests, up to `batch` at a time. */

@@ -10,6 +10,13 @@
 
 #define DEADLINE_UNKNOWN (-1)
 
+/*
+ * Looks before the first pause, each as soon as the one before is answered. A pause is some 25 ns, and a turn between two
+ * cores that share a cache hardly more: measured 1.6 instead of 1.8 times a cache line's way there and back. More than a
+ * few keep the line from the peer where it is far away.
+ */
+#define EAGER_LOOKS 8
+
 /* What one end waits for, and the state of the wait. */
 struct turn {
     struct xp_ring *r;
@@ -60,7 +67,9 @@ static int spin_until_ready(struct turn *t)
     int ret;
     if (mode == XP_WAIT_BLOCK)
         return ready(t) ? 0 : 1;
-    if (mode == XP_WAIT_POLL || w->backoff == 0)
+    if (mode == XP_WAIT_POLL || w->backoff == 0) {
+        for (uint32_t i = w->near ? 0 : EAGER_LOOKS; i > 0 && !ready(t); i--)
+            __builtin_ia32_lfence();
         for (uint32_t i = w->near ? XP_SPIN_NEAR : XP_SPIN_SHORT; i > 0; i--) {
             if (ready(t)) {
                 w->fails = 0;
@@ -69,6 +78,7 @@ static int spin_until_ready(struct turn *t)
             fetch_slot(t);
             xp_relax();
         }
+    }
     struct xp_spin spin = xp_spin_begin(w, mode, deadline(t));
     while ((ret = xp_spin(&spin, d ? &d->theirs->cpu : NULL, d ? &d->mine->cpu : NULL)) == 0) {
         if (ready(t)) {

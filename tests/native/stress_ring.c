@@ -57,7 +57,7 @@ int main(int argc, char **argv)
             return 2;
         if (pthread_create(&server, NULL, serve, &b) != 0 || (hostile && pthread_create(&hand, NULL, scribble, &s) != 0))
             return 2;
-        f.ret = xp_front_pingpong(&front, &f.wait, n, NULL);
+        f.ret = xp_front_pingpong(&front, &f.wait, n, 1, NULL);
         atomic_store_explicit(&s.stop, f.ret != 0, memory_order_relaxed);
         (void)pthread_join(server, NULL);
         atomic_store_explicit(&s.stop, 1, memory_order_relaxed);

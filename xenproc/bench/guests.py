@@ -130,23 +130,23 @@ def hypercall_client(g: Any, n: int, mode: str) -> bytes:
 # ---- rings ----
 
 
-def ring_c_client(g: Any, peer: int, n: int, mode: str, size: int) -> bytes:
+def ring_c_client(g: Any, peer: int, n: int, mode: str, size: int, stride: int | None = None) -> bytes:
     """The front of a ring, loop in C."""
     ring = g.ring_front(peer, layout(size), timeout=LIMIT_S, mode=mode)
     ticks = ffi.new("uint64_t[]", n)
     clock = tick()
 
     def loop(n: int, stride: int, hist: Hist) -> None:
-        check(lib.xp_front_pingpong(ring._core, ring._wait, n, ticks), op="ring round trip")
-        lib.xp_bench_record_ticks(hist.c, clock, ticks, n)
+        check(lib.xp_front_pingpong(ring._core, ring._wait, n, stride, ticks), op="ring round trip")
+        lib.xp_bench_record_ticks(hist.c, clock, ticks, -(-n // stride))
 
-    return sampled(loop, n)
+    return sampled(loop, n, stride)
 
 
-def ring_c_server(g: Any, peer: str, n: int, mode: str, size: int) -> None:
+def ring_c_server(g: Any, peer: str, n: int, mode: str, size: int, stride: int | None = None) -> None:
     """The back of a ring, loop in C: answers with what it was asked."""
     ring = g.ring_back(peer, layout(size), timeout=LIMIT_S, mode=mode)
-    check(lib.xp_back_serve(ring._core, ring._wait, total(n), 1), op="ring service")
+    check(lib.xp_back_serve(ring._core, ring._wait, total(n, stride), 1), op="ring service")
 
 
 def ring_py_client(g: Any, peer: int, n: int, mode: str, size: int, stride: int | None = None) -> bytes:

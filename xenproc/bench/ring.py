@@ -40,7 +40,7 @@ def _round_trips(made: Suite, machine: Machine, suffix: str) -> None:
         for place in made.places(mode):
             common: dict[str, Any] = {"mode": mode, "size": plan.size}
             stride = guests.STRIDE if mode == "poll" else None
-            in_c = DomainCase(machine, guests.ring_c_client, guests.ring_c_server, **common)
+            in_c = DomainCase(machine, guests.ring_c_client, guests.ring_c_server, stride=stride, **common)
             in_py = DomainCase(machine, guests.ring_py_client, guests.ring_py_server, stride=stride, **common)
             for name, case in (("ring_c", in_c), ("ring_py", in_py)):
                 spinners = 2 if mode == "poll" else 0
