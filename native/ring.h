@@ -86,6 +86,7 @@ struct xp_back {
     /* What xp_back_call uses. */
     void *req_buf, *rsp_buf;
     uint32_t max_reqs;
+    uint32_t taken;             /* requests of the last xp_back_call, 0 once responses were put */
     struct xp_ring_wait wait;
 };
 
@@ -151,6 +152,8 @@ int xp_back_send(struct xp_back *b, const struct xp_ring_wait *wait);
  */
 int xp_front_call(struct xp_front *f);
 int xp_back_call(struct xp_back *b, uint32_t n);
+/* The same, answering all that the call before took, unless that was begun by hand: one argument, the fastest from Python. */
+int xp_back_turn(struct xp_back *b);
 
 /* ---- loops for measuring (ringloop.c). The back answers with the request's first bytes, the front checks them. ---- */
 

@@ -226,6 +226,7 @@ static inline int back_put(struct xp_back *b, const void *rsps, uint32_t n)
 {
     if (n > b->req_cons - b->rsp_prod_pvt)
         return -XEN_EINVAL;
+    b->taken = 0;
     const uint8_t *rsp = rsps;
     for (uint32_t i = 0; i < n; i++, rsp += b->r.rsp_size)
         ring_slot_write(&b->r, b->rsp_prod_pvt + i, rsp, b->r.rsp_size);

@@ -236,7 +236,14 @@ int xp_back_call(struct xp_back *b, uint32_t n)
     int ret = xp_back_reply_and_wait(b, b->rsp_buf, n, b->req_buf, b->max_reqs, &b->wait);
     if (ret > 0 && b->id_size != 0)
         number_responses(b, (uint32_t)ret);
+    if (ret != -XEN_EBUSY)
+        b->taken = ret > 0 ? (uint32_t)ret : 0;
     return ret;
+}
+
+int xp_back_turn(struct xp_back *b)
+{
+    return xp_back_call(b, b->taken);
 }
 
 int xp_back_send(struct xp_back *b, const struct xp_ring_wait *wait)

@@ -216,6 +216,13 @@ class BackRing(_End):
         """Return (function, argument) for a tight loop: `n = function(argument, n)`; where n < 1, `n = back.wait()`."""
         return lib.xp_back_call, self._core
 
+    def turn_fast(self) -> tuple[Callable[[Any], int], Any]:
+        """Return (function, argument), faster still: `n = function(argument)` answers all requests of the call before.
+
+        Where n < 1, `n = back.wait()`, as with reply_fast. After reply() by hand it answers nothing.
+        """
+        return lib.xp_back_turn, self._core
+
     def _again(self) -> int:
         return lib.xp_back_call(self._core, 0)
 

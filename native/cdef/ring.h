@@ -58,6 +58,7 @@ int xp_back_reply_and_wait(struct xp_back *b, const void *rsps, uint32_t n, void
 int xp_back_send(struct xp_back *b, const struct xp_ring_wait *wait);
 int xp_front_call(struct xp_front *f);
 int xp_back_call(struct xp_back *b, uint32_t n);
+int xp_back_turn(struct xp_back *b);
 int xp_front_pingpong(struct xp_front *f, const struct xp_ring_wait *wait, uint32_t n, uint32_t stride, uint64_t *ticks);
 int xp_front_pump(struct xp_front *f, const struct xp_ring_wait *wait, uint64_t n, uint32_t batch, uint32_t flight);
 int xp_back_serve(struct xp_back *b, const struct xp_ring_wait *wait, uint64_t n, uint32_t batch);

@@ -235,6 +235,34 @@ def test_answers_that_are_owed_come_before_the_next_exchange():
     assert pair.front.resume() == 1
 
 
+def test_a_turn_answers_what_the_call_before_took():
+    """All of it, and none of it twice: not after a time limit, not after an answer by hand."""
+    pair = Pair(timeout=0.02)
+    turn, core = pair.back.turn_fast()
+    assert turn(core) == -110               # nothing taken yet: nothing to answer
+    pair.front.put(3)
+    pair.front.push()
+    assert pair.back.wait() == 3
+    pair.back.reply(3)                      # by hand
+    assert turn(core) == -110
+    assert pair.front.get() == 3
+    pair.front.put(2)
+    pair.front.push()
+    assert turn(core) == 2
+    pair.front.put(1)
+    pair.front.push()
+    assert turn(core) == 1
+    assert pair.front.get() == 2
+    call = Call(lambda: turn(core)).asleep_on(pair.half[1])
+    assert turn(core) == -16                # a second thread changes nothing
+    pair.front.put(1)
+    pair.front.push()
+    assert call.done().result == 1
+    assert pair.front.get() == 1
+    assert turn(core) == -110
+    assert pair.front.get() == 1
+
+
 def test_a_peer_asleep_on_a_descriptor_is_told_the_long_way():
     pair = Pair(timeout=0.05)
     lib.xp_direct_arm(pair.events[1].core)

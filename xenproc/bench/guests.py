@@ -182,7 +182,7 @@ def ring_py_client(g: Any, peer: int, n: int, mode: str, size: int, stride: int 
 def ring_py_server(g: Any, peer: str, n: int, mode: str, size: int, stride: int | None = None) -> None:
     """The back of a ring in Python: checks each request's value and answers with the next."""
     ring = g.ring_back(peer, layout(size), timeout=LIMIT_S, mode=mode)
-    reply, core = ring.reply_fast()
+    turn, core = ring.turn_fast()
     request, response = ring.words("requests"), ring.words("responses")
     key, got = KEY, ring.wait()
     for i in range(total(n, stride) - 1):
@@ -190,7 +190,7 @@ def ring_py_server(g: Any, peer: str, n: int, mode: str, size: int, stride: int 
         if got != 1 or value ^ key != i:
             raise BenchError(f"request {i} arrived with {value:#x}, {got} at once")
         response[1] = value + 1
-        got = reply(core, 1)
+        got = turn(core)
         if got < 1:
             got = ring.wait()
     response[1] = request[1] + 1
