@@ -59,6 +59,7 @@ struct xp_hv_info {
 };
 
 struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int *error);
+void xp_hv_destroy(struct xp_hv *hv);
 int xp_hv_pin_memory(struct xp_hv *hv);
 int xp_hv_run(struct xp_hv *hv);
 void xp_hv_stop(struct xp_hv *hv);

@@ -102,7 +102,9 @@ class Hypervisor:
         }
         payload = pack(guest, args, kwargs)
         try:
-            made = self._client.call("create", [payload], timeout, plan=plan)
+            # The hypervisor keeps the time, and takes back what is not ready by then; the margin is for its answer.
+            margin = None if timeout is None else timeout + DEFAULT_TIMEOUT
+            made = self._client.call("create", [payload], margin, plan=plan, limit=timeout)
         finally:
             os.close(payload)
         return Domain(self._client, made["domid"], plan["name"], made["pid"], made["enforced"])

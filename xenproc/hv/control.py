@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 from xenproc import wire
-from xenproc.errors import ConfigError, XenprocError
+from xenproc.errors import ConfigError, Timeout, XenprocError
 from xenproc.hv.hypervisor import HypervisorProcess
 from xenproc.hv.objects import kernel_objects
 from xenproc.hv.spawn import receive
@@ -67,8 +67,12 @@ class Control:
     async def _perform(self, request: dict[str, Any], fds: list[int]) -> Any:
         hv, op = self.hv, request.get("op")
         if op == "create":
-            payload = fds.pop(0)
-            return await hv.create(request["plan"], payload)
+            payload, limit = fds.pop(0), request.get("limit")
+            try:
+                async with asyncio.timeout(limit):
+                    return await hv.create(request["plan"], payload)
+            except TimeoutError:
+                raise Timeout(f"the domain was not there within {limit} s, and was taken back") from None
         if op == "wait":
             return await hv.wait(request["domid"], request["limit"])
         if op == "list_domains":

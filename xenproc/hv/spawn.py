@@ -11,9 +11,12 @@ The order is what keeps it safe: the new process runs only our code until it is 
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import struct
 from typing import Any
+
+import psutil
 
 from xenproc import wire
 from xenproc.errors import EnvironmentLacks
@@ -123,6 +126,18 @@ class Spawner:
         self.pen = pen
         self.cooperative = cooperative
         self.reasons = reasons
+        self._lost = 0                  # processes that were asked for and given up: children of ours that nobody waits for
+        self._given: set[int] = set()   # pids that the hypervisor waits for itself
+
+    def _reap_lost(self) -> None:
+        """Reap what was given up and has died since."""
+        self._given = {pid for pid in self._given if os.path.exists(f"/proc/{pid}")}
+        ours = self._given | {self.pen.server_pid, self.pen.keeper_pid}
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error, ChildProcessError):
+                if child.pid not in ours and child.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(child.pid, os.WNOHANG)
+                    self._lost -= 1
 
     def isolation(self) -> dict[str, Any]:
         """Return {"mode": "enforced" | "cooperative", "refused": {what: why}, "namespaces": {...}}."""
@@ -136,6 +151,8 @@ class Spawner:
         self, domid: int, plan: dict[str, Any], payload_fd: int, memory_fd: int, nr_frames: int
     ) -> BootingProcess:
         """Return a process that has mapped its window (steps 1 to 3). Raises EnvironmentLacks."""
+        if self._lost > 0:
+            self._reap_lost()
         ours, theirs = wire.pair()
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -143,6 +160,7 @@ class Spawner:
             self._ask_server({"fork": domid}, theirs)
             pid = await self._hello(ours)
         except BaseException:
+            self._lost += 1
             ours.close()
             raise
         finally:
@@ -163,9 +181,13 @@ class Spawner:
         try:
             await process.map_window(boot_plan, [memory_fd, payload_fd])
         except BaseException:
+            self._lost += 1
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
             process.abandon()
             os.close(process.pidfd)
             raise
+        self._given.add(pid)
         return process
 
     def _ask_server(self, request: dict[str, Any], sock: socket.socket) -> None:
