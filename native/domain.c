@@ -8,6 +8,7 @@
 #include "evtchn.h"
 #include "grant.h"
 #include "hv.h"
+#include "m2p.h"
 #include "park.h"
 #include "start.h"
 
@@ -29,8 +30,10 @@ static struct xp_domain *find(struct xp_hv *hv, xp_domid_t domid)
 static void link_pages(struct xp_domain *d, const xp_mfn_t *mfns, uint64_t nr)
 {
     struct xp_frame *table = d->hv->frames.table;
-    for (uint64_t i = 0; i < nr; i++)
+    for (uint64_t i = 0; i < nr; i++) {
         table[mfns[i].v].next = i + 1 < nr ? (uint32_t)mfns[i + 1].v : XP_FRAME_END;
+        xp_m2p_set(d->hv, mfns[i], i);
+    }
     d->page_list = (uint32_t)mfns[0].v;
     d->nr_pages = nr;
 }
@@ -159,7 +162,10 @@ int xp_domain_attach(struct xp_hv *hv, xp_domid_t domid, const struct xp_domain_
     return ret;
 }
 
-/* Frames of the list from position *cursor (an mfn + 1; 0: the beginning), in runs, without the lock: see hv.h. */
+/*
+ * Frames of the list from position *cursor (an mfn + 1; 0: the beginning), in runs, then the machine-to-physical table's
+ * (from the number of frames + 1 on). Without the lock: see hv.h.
+ */
 int xp_domain_give(struct xp_hv *hv, xp_domid_t domid, uint64_t *cursor, uint64_t max)
 {
     struct xp_domain *d = find(hv, domid);
@@ -167,6 +173,8 @@ int xp_domain_give(struct xp_hv *hv, xp_domid_t domid, uint64_t *cursor, uint64_
     int ret = 0;
     if (d == NULL || d->state != XP_DS_BUILDING)
         return -XEN_ESRCH;
+    if (*cursor > hv->frames.nr)
+        return xp_m2p_give(d, cursor, max);
     if (*cursor == 0) {
         ret = xp_window_give(&d->window, d->call_mfn, 1, false);
         if (ret == 0)
@@ -182,7 +190,9 @@ int xp_domain_give(struct xp_hv *hv, xp_domid_t domid, uint64_t *cursor, uint64_
         *cursor = at + run;
         at = table[at + run - 1].next;
     }
-    return ret != 0 ? ret : at != XP_FRAME_END;
+    if (ret == 0 && at == XP_FRAME_END)
+        *cursor = hv->frames.nr + 1;
+    return ret != 0 ? ret : 1;
 }
 
 int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)

@@ -137,6 +137,8 @@ struct xp_hv {
     _Atomic uint32_t lock_wanted;  /* the policy thread waits for the lock: the dispatcher lets it in */
     _Atomic uint32_t lock_waits;   /* the dispatcher sleeps on lock_wanted */
     struct xp_frames frames;
+    xp_mfn_t m2p_mfn;            /* m2p.h: the table's first frame, */
+    uint64_t nr_m2p_frames;      /* and how many follow each other */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;
     int epoll_fd;

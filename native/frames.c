@@ -17,6 +17,12 @@ void xp_frames_init(struct xp_frames *f, struct xp_frame *table, void *base, uin
     if (nr > 0)
         table[0].ref_count = 1;
     f->nr_free = nr > 0 ? nr - 1 : 0;
+    f->nr_xen = nr > 0;
+}
+
+static bool may_own(xp_domid_t owner)
+{
+    return owner < XP_OWNERS || owner == XP_OWNER_XEN;
 }
 
 static bool is_free(const struct xp_frame *frame)
@@ -30,6 +36,7 @@ static void take(struct xp_frames *f, uint64_t first, uint64_t nr, xp_domid_t ow
         f->table[i] = (struct xp_frame){
             .ref_count = 1, .owner = owner, .next = XP_FRAME_END, .flags = (uint8_t)(flags | XP_FF_ALLOCATED)};
     f->nr_free -= nr;
+    f->nr_xen += owner == XP_OWNER_XEN ? nr : 0;
     f->cursor = first + nr;
 }
 
@@ -52,7 +59,7 @@ static uint64_t find_run(const struct xp_frames *f, uint64_t from, uint64_t to, 
 int xp_frames_alloc_run(struct xp_frames *f, xp_domid_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *first)
 {
     uint64_t at = 0;
-    if (nr == 0 || nr > f->nr_free || owner >= XP_OWNERS)
+    if (nr == 0 || nr > f->nr_free || !may_own(owner))
         return -XEN_ENOMEM;
     if (find_run(f, f->cursor, f->nr, nr, &at) < nr && find_run(f, 1, f->nr, nr, &at) < nr)
         return -XEN_ENOMEM;
@@ -64,7 +71,7 @@ int xp_frames_alloc_run(struct xp_frames *f, xp_domid_t owner, uint64_t nr, uint
 int xp_frames_alloc(struct xp_frames *f, xp_domid_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *mfns)
 {
     uint64_t done = 0;
-    if (nr > f->nr_free || owner >= XP_OWNERS)
+    if (nr > f->nr_free || !may_own(owner))
         return -XEN_ENOMEM;
     if (nr > 0 && xp_frames_alloc_run(f, owner, nr, flags, &mfns[0]) == 0) {
         for (uint64_t i = 1; i < nr; i++)
@@ -100,12 +107,14 @@ int xp_frame_put(struct xp_frames *f, xp_mfn_t mfn)
     *frame = (struct xp_frame){.owner = XP_OWNER_NONE, .flags = XP_FF_DIRTY, .next = f->dirty_head};
     f->dirty_head = (uint32_t)mfn.v;
     f->nr_dirty++;
+    if (f->m2p != NULL)
+        f->m2p[mfn.v] = XP_M2P_INVALID;
     return 1;
 }
 
 int xp_frame_release(struct xp_frames *f, xp_mfn_t mfn, xp_domid_t owner)
 {
-    if (!xp_frame_owned(f, mfn, owner))
+    if (owner >= XP_OWNERS || !xp_frame_owned(f, mfn, owner))
         return -XEN_EINVAL;
     struct xp_frame *frame = &f->table[mfn.v];
     frame->flags &= (uint8_t)~XP_FF_ALLOCATED;
@@ -140,7 +149,7 @@ void xp_frames_give_clean(struct xp_frames *f, const xp_mfn_t *mfns, uint32_t nr
 
 uint64_t xp_frames_audit(struct xp_frames *f)
 {
-    uint64_t broken = 0, nr_free = 0, nr_dirty = 0, listed = 0;
+    uint64_t broken = 0, nr_free = 0, nr_dirty = 0, nr_xen = f->nr > 0, listed = 0;
     for (uint64_t i = 1; i < f->nr; i++) {
         const struct xp_frame *frame = &f->table[i];
         if (is_free(frame)) {
@@ -150,12 +159,14 @@ uint64_t xp_frames_audit(struct xp_frames *f)
             nr_dirty++;
             broken += (uint64_t)(frame->ref_count != 0 || frame->owner != XP_OWNER_NONE);
         } else {
+            nr_xen += frame->owner == XP_OWNER_XEN;
             broken += (uint64_t)(frame->ref_count == 0 || frame->owner == XP_OWNER_NONE ||
                                  frame->type_count > frame->ref_count);
         }
     }
     for (uint32_t i = f->dirty_head; i != XP_FRAME_END && listed <= f->nr; i = f->table[i].next)
         listed++;
+    broken += (uint64_t)(nr_xen != f->nr_xen);
     broken += (uint64_t)(nr_free != f->nr_free) + (uint64_t)(nr_dirty < f->nr_dirty) + (uint64_t)(listed != f->nr_dirty);
     return broken;
 }

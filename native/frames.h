@@ -29,6 +29,7 @@ enum xp_frame_flags {
 };
 
 #define XP_OWNER_NONE 0x7fffu    /* not a domid that a domain can have */
+#define XP_OWNER_XEN 0x7ff2u     /* DOMID_XEN: the hypervisor's own frames that guests may read; never released */
 
 struct xp_frame {
     uint32_t ref_count;
@@ -40,14 +41,17 @@ struct xp_frame {
 };
 
 #define XP_FRAME_END UINT32_MAX
+#define XP_M2P_INVALID UINT64_MAX
 #define XP_OWNERS 4096u          /* domids that can own frames */
 
 struct xp_frames {
     struct xp_frame *table;
     uint8_t *base;               /* machine memory as the hypervisor maps it */
+    uint64_t *m2p;               /* m2p.h, or NULL: the entry of a frame that becomes free says so */
     uint64_t nr;
     uint64_t nr_free;            /* clean, ready to be allocated */
     uint64_t nr_dirty;
+    uint64_t nr_xen;             /* the hypervisor's own: XP_OWNER_XEN, and frame 0 */
     uint64_t cursor;             /* where the search for a run goes on */
     uint32_t dirty_head;
     uint32_t zombies[XP_OWNERS]; /* by owner: frames given up that others still refer to */
@@ -87,7 +91,7 @@ int xp_frame_get(struct xp_frames *f, xp_mfn_t mfn);
 /* One less; at zero the frame goes to the dirty list. 1: it was the last, 0: not. */
 int xp_frame_put(struct xp_frames *f, xp_mfn_t mfn);
 
-/* Drops the owner's own reference. -XEN_EINVAL: not owner's, or dropped already. */
+/* Drops the owner's own reference. -XEN_EINVAL: not owner's, or dropped already, or the hypervisor's. */
 int xp_frame_release(struct xp_frames *f, xp_mfn_t mfn, xp_domid_t owner);
 
 /* Takes up to max dirty frames off the list for scrubbing (their mfns), then gives them back clean. */

@@ -7,6 +7,7 @@
 #include "dispatch.h"
 #include "evtchn.h"
 #include "grant.h"
+#include "m2p.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -58,7 +59,7 @@ static int map_memory(struct xp_hv *hv, int memory_fd, uint64_t nr)
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTDUMP);
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTFORK);
     xp_frames_init(&hv->frames, table, base, nr);
-    return 0;
+    return xp_m2p_make(hv);
 }
 
 /* Domain0 is the process that builds the others: it is on the board and has a name, but neither frames nor a call page. */
@@ -213,6 +214,7 @@ void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info)
     xp_hv_lock(hv);
     *info = (struct xp_hv_info){
         .nr_frames = hv->frames.nr, .nr_free = hv->frames.nr_free, .nr_dirty = hv->frames.nr_dirty,
+        .nr_xen = hv->frames.nr_xen, .m2p_mfn = hv->m2p_mfn.v, .nr_m2p_frames = hv->nr_m2p_frames,
         .nr_domains = hv->nr_domains, .nr_calls = hv->nr_calls, .nr_sleeps = hv->nr_sleeps, .nr_spins = hv->nr_spins,
         .nr_spin_hits = hv->nr_spin_hits, .tsc_hz = hv->tsc_hz, .system_time_ns = xp_hv_system_time(hv),
         .control_fd = hv->control_fd, .base = hv->frames.base,

@@ -93,7 +93,8 @@ int xp_domain_console(struct xp_hv *hv, xp_domid_t domid, uint64_t *pos, uint8_t
 uint32_t xp_hv_news(struct xp_hv *hv, xp_domid_t *domids, uint32_t max);
 
 struct xp_hv_info {
-    uint64_t nr_frames, nr_free, nr_dirty;
+    uint64_t nr_frames, nr_free, nr_dirty, nr_xen;
+    uint64_t m2p_mfn, nr_m2p_frames;
     uint32_t nr_domains;
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
     uint64_t tsc_hz;

@@ -1,9 +1,11 @@
 /*
- * memory.c: HYPERVISOR_memory_op: the questions about reservations. Source: public/memory.h.
+ * memory.c: HYPERVISOR_memory_op: which command goes where, and the questions about reservations.
+ * Source: public/memory.h.
  */
 #include "abi.h"
 #include "guestmem.h"
 #include "hypercall.h"
+#include "m2p.h"
 
 /* Only a domain's own figures: the rest is Domain0's to know. */
 static int64_t reservation(struct xp_domain *d, uint64_t va, bool maximum)
@@ -26,6 +28,8 @@ int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call)
     case XENMEM_maximum_ram_page: return (int64_t)(d->hv->frames.nr - 1);
     case XENMEM_current_reservation: return reservation(d, call->args[1], false);
     case XENMEM_maximum_reservation: return reservation(d, call->args[1], true);
+    case XENMEM_machphys_mfn_list: return xp_m2p_mfn_list(d, call->args[1]);
+    case XENMEM_machphys_mapping: return xp_m2p_mapping(d, call->args[1]);
     default: return -XEN_ENOSYS;
     }
 }

@@ -70,7 +70,8 @@ def check(hv: xenproc.Hypervisor, descriptors: int, seconds: float = 10.0) -> No
         info = hv.info()
         memory = info["memory"]
         clean = (
-            len(hv.domains()) == 1 and memory["free"] == memory["frames"] - 1 and memory["dirty"] == 0 and info["audit"] == 0
+            len(hv.domains()) == 1 and memory["free"] == memory["frames"] - memory["hypervisor"]
+            and memory["dirty"] == 0 and info["audit"] == 0
             and info["kernel_objects"]["descriptors"] <= descriptors
         )
         if clean:

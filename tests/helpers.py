@@ -60,7 +60,7 @@ def machine_is_free(hv: xenproc.Hypervisor, objects: dict[str, int] | None = Non
         assert info["audit"] == 0, f"the audit found {info['audit']} broken invariants"
         memory = info["memory"]
         return (
-            not seen["domains"] and memory["dirty"] == 0 and memory["free"] == memory["frames"] - 1
+            not seen["domains"] and memory["dirty"] == 0 and memory["free"] == memory["frames"] - memory["hypervisor"]
             and (objects is None or info["kernel_objects"]["descriptors"] <= objects["descriptors"])
         )
 

@@ -202,6 +202,16 @@ struct xen_memory_exchange {
 struct xen_memory_domain {
     uint16_t domid;
 };
+struct xen_machphys_mfn_list {
+    uint32_t max_extents;
+    uint64_t extent_start;
+    uint32_t nr_extents;
+};
+struct xen_machphys_mapping {
+    uint64_t v_start;
+    uint64_t v_end;
+    uint64_t max_mfn;
+};
 struct xen_mmu_update {
     uint64_t ptr;
     uint64_t val;

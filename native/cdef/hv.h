@@ -49,7 +49,8 @@ struct xp_domain_info {
 };
 
 struct xp_hv_info {
-    uint64_t nr_frames, nr_free, nr_dirty;
+    uint64_t nr_frames, nr_free, nr_dirty, nr_xen;
+    uint64_t m2p_mfn, nr_m2p_frames;
     uint32_t nr_domains;
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
     uint64_t tsc_hz;

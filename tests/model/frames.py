@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 ENOMEM, EINVAL = -12, -22
 OWNERS = 4096
+XEN = 0x7FF2            # the hypervisor's own: never released
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Frames:
 
     def may_alloc(self, owner: int, nr: int, run: bool) -> bool:
         """Is there room?"""
-        if owner >= OWNERS or nr > self.nr_free:
+        if (owner >= OWNERS and owner != XEN) or nr > self.nr_free:
             return False
         return 0 < nr <= self.longest_run() if run else True
 
@@ -96,7 +97,7 @@ class Frames:
 
     def release(self, mfn: int, owner: int) -> int:
         """The owner gives it up."""
-        if not 0 <= mfn < self.nr or self.frames[mfn].owner != owner or not self.frames[mfn].allocated:
+        if owner == XEN or not 0 <= mfn < self.nr or self.frames[mfn].owner != owner or not self.frames[mfn].allocated:
             return EINVAL
         self.frames[mfn].allocated = False
         self.put(mfn)

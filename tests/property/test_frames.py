@@ -32,7 +32,9 @@ uint64_t xp_frames_audit(struct xp_frames *f);
 """
 ALLOCATED, HV, DIRTY, ZOMBIE, NOBODY = 1, 2, 16, 32, 0x7FFF
 SIZES = [1, 2, 7, 40, 40, 40]
+XEN = 0x7FF2
 OWNERS = st.sampled_from([0, 1, 2, 4095])
+NRS = st.integers(0, 6) | st.integers(0, 42)
 MFNS = st.integers(0, 45)
 
 
@@ -69,7 +71,7 @@ def machine_for(table, seen):
         def note(self, what, ret):
             seen[what, ret] = seen.get((what, ret), 0) + 1
 
-        @rule(owner=OWNERS | st.just(4096), nr=st.integers(0, 6) | st.integers(0, 42), hv=st.booleans(), run=st.booleans())
+        @rule(owner=OWNERS | st.sampled_from([4096, XEN, 0x7FF1]), nr=NRS, hv=st.booleans(), run=st.booleans())
         def alloc(self, owner, nr, hv, run):
             mfns = ffi.new("xp_mfn_t[]", max(nr, 1))
             mfns[0].v = 12345
@@ -107,7 +109,7 @@ def machine_for(table, seen):
             self.note("put", ret)
             assert ret == self.model.put(mfn)
 
-        @rule(data=st.data(), owner=OWNERS, right=st.booleans())
+        @rule(data=st.data(), owner=OWNERS | st.just(XEN), right=st.booleans())
         def release(self, data, owner, right):
             mfn = self.owned(data)
             if right and mfn < self.model.nr and self.model.frames[mfn].owner is not None:

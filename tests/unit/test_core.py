@@ -7,6 +7,7 @@ import pytest
 from xenproc.native import ffi, lib
 
 NR = 256
+FREE = NR - 2        # frame 0, and one for the machine-to-physical table
 EINVAL, ENOMEM, ESRCH, EEXIST, ENOSPC = -22, -12, -3, -17, -28
 
 
@@ -58,22 +59,22 @@ def publish(hv, domid, key=b"key", value=b"value"):
 
 
 def test_frames_come_and_go(core):
-    assert info_of(core).nr_free == NR - 1
+    assert info_of(core).nr_free == FREE
     assert create(core, 1) == 0
-    assert info_of(core).nr_free == NR - 1 - 18, "two of overhead"
+    assert info_of(core).nr_free == FREE - 18, "two of overhead"
     end(core, 1)
     info = info_of(core)
-    assert (info.nr_free, info.nr_dirty) == (NR - 1 - 18, 18)
+    assert (info.nr_free, info.nr_dirty) == (FREE - 18, 18)
     assert lib.xp_hv_scrub(core, 5) == 5
-    assert (info_of(core).nr_free, info_of(core).nr_dirty) == (NR - 1 - 13, 13)
+    assert (info_of(core).nr_free, info_of(core).nr_dirty) == (FREE - 13, 13)
     assert lib.xp_hv_scrub(core, 1000) == 13
-    assert info_of(core).nr_free == NR - 1
+    assert info_of(core).nr_free == FREE
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
-    [((1, 4), EINVAL), ((1, 5), 0), ((1, 16, 15), EINVAL), ((4096, 16), EINVAL), ((0, 16), EEXIST), ((1, NR - 3), 0), ((1, NR - 2), ENOMEM),
-     ((1, 1 << 40), ENOMEM)],
+    [((1, 4), EINVAL), ((1, 5), 0), ((1, 16, 15), EINVAL), ((4096, 16), EINVAL), ((0, 16), EEXIST), ((1, FREE - 2), 0),
+     ((1, FREE - 1), ENOMEM), ((1, 1 << 40), ENOMEM)],
 )
 def test_what_can_be_created(core, args, expected):
     before = info_of(core).nr_free
@@ -127,14 +128,37 @@ def test_what_is_refused_on_the_board(core):
     end(core, 1)
 
 
+def m2p_of(hv):
+    """The machine-to-physical table as machine memory holds it."""
+    info = info_of(hv)
+    assert info.nr_m2p_frames == 1
+    return ffi.cast("uint64_t *", ffi.cast("uint8_t *", info.base) + info.m2p_mfn * 4096)
+
+
+def test_the_machine_to_physical_table_is_kept_true(core):
+    m2p, nothing = m2p_of(core), (1 << 64) - 1
+    assert list(m2p[0:512]) == [nothing] * 512, "beyond the machine's end, too"
+    for domid in (1, 2):
+        create(core, domid, 16)
+        info = info_of(core, domid)
+        assert list(m2p[info.start_info_mfn : info.start_info_mfn + 16]) == list(range(16)), "in pfn order"
+        assert m2p[info.call_mfn] == m2p[info.shared_info_mfn] == nothing, "the hypervisor's frames have no such number"
+    start = info_of(core, 2).start_info_mfn
+    end(core, 1)
+    assert list(m2p[start : start + 16]) == list(range(16))
+    end(core, 2)
+    assert list(m2p[0:512]) == [nothing] * 512
+    assert info_of(core).nr_xen == 2
+
+
 def test_memory_of_the_next_is_clear(core):
     base = ffi.cast("uint8_t *", info_of(core).base)
-    create(core, 1, NR - 3)
-    ffi.memmove(base + 4096, b"\xa5" * (NR - 1) * 4096, (NR - 1) * 4096)
+    create(core, 1, FREE - 2)
+    ffi.memmove(base + 8192, b"\xa5" * FREE * 4096, FREE * 4096)
     end(core, 1)
     while lib.xp_hv_scrub(core, 64):
         pass
-    assert bytes(ffi.buffer(base + 4096, (NR - 1) * 4096)) == bytes((NR - 1) * 4096)
+    assert bytes(ffi.buffer(base + 8192, FREE * 4096)) == bytes(FREE * 4096)
 
 
 @pytest.mark.parametrize("frames", [0, 15, 1 << 32])

@@ -25,7 +25,7 @@ def info(hv: int | None, as_json: bool) -> None:
     lines = [
         ("hypervisor", f"process {found['pid']}, up {found['system_time_ns'] / 1e9:.1f} s"),
         ("machine memory", f"{human(memory['frames'] * PAGE_SIZE)} in {memory['frames']} frames, {memory['free']} free, "
-                           f"{memory['dirty']} to be scrubbed"),
+                           f"{memory['dirty']} to be scrubbed, {memory['hypervisor']} the hypervisor's own"),
         ("domains", f"{found['domains']} with Domain-0"),
         ("isolation", isolation["mode"]),
         ("namespaces", ", ".join(isolation["namespaces"]) or "none"),

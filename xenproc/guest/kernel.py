@@ -47,6 +47,7 @@ class Guest:
         self.memory = Memory(window_base, mfns[used:])
         args = self.memory.alloc(ARG_PAGES)
         self.hypercalls = Hypercalls(at(plan["call_mfn"]), doorbell, ArgPool(args.address, args.nr), self.domid)
+        self.memory.attach(self.hypercalls, self.start_info.mfn_list, self.start_info.nr_pages)
         self.console = Console(self.hypercalls)
         shared_info = self.start_info.shared_info + window_base
         self.events = Events(self.hypercalls, shared_info, window_base, boot)

@@ -1,4 +1,7 @@
-"""A domain's memory: its frames, found through the P2M, handed out in runs of consecutive machine frames.
+"""A domain's memory: its frames, found through the P2M, handed out in runs of consecutive machine frames; the two tables.
+
+The P2M (what machine frame is behind each of our page numbers) is ours to write; the M2P, its inverse over the whole machine, is
+the hypervisor's and read-only.
 
 `Pages` is what everything else is built on: an address in the window, the machine frames behind it, and memoryviews without a
 copy. Invariant: a frame is in at most one Pages at a time.
@@ -7,11 +10,17 @@ copy. Invariant: a frame is in at most one Pages at a time.
 
 import threading
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from xenproc.abi import Hypercall, XenMem
 from xenproc.errors import ConfigError, XenprocError
 from xenproc.native import ffi
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from xenproc.guest.hypercall import Hypercalls
+
+INVALID = (1 << 64) - 1     # of either table: a page number without a frame, a frame without a page number
 
 
 class OutOfMemory(XenprocError, MemoryError):
@@ -64,6 +73,34 @@ class Memory:
         self._lock = threading.Lock()
         self._runs = _runs(sorted(mfns))
         self.nr_free = len(mfns)
+        self._p2m: memoryview | None = None
+        self._m2p: memoryview | None = None
+        self._calls: Hypercalls | None = None
+
+    def attach(self, calls: "Hypercalls", p2m: int, nr_pages: int) -> None:
+        """Say where the tables are: the P2M at address `p2m` with `nr_pages` entries, the M2P where the hypervisor says."""
+        self._calls = calls
+        self._p2m = _words(p2m, nr_pages)
+
+    @property
+    def p2m(self) -> memoryview:
+        """The machine frame of each of this domain's page numbers (format "Q"; INVALID: none); ours, not a copy."""
+        assert self._p2m is not None
+        return self._p2m
+
+    @property
+    def m2p(self) -> memoryview:
+        """What the owner of each machine frame calls it (format "Q"; INVALID: nothing); the hypervisor's, read-only, live.
+
+        Entries of others' frames are theirs to choose. NumPy: `numpy.asarray(g.memory.m2p)`. A frame outside the
+        machine is an IndexError. Raises HypercallError at its first use.
+        """
+        if self._m2p is None:
+            assert self._calls is not None
+            with self._calls.struct("struct xen_machphys_mapping") as (address, mapping):
+                self._calls.call(Hypercall.memory_op, XenMem.machphys_mapping, address, op="machphys_mapping")
+                self._m2p = _words(mapping.v_start, mapping.max_mfn + 1).toreadonly()
+        return self._m2p
 
     def address_of(self, mfn: int) -> int:
         """Return the address of a machine frame in this domain's window."""
@@ -90,6 +127,10 @@ class Memory:
         with self._lock:
             self._runs = _merge([*self._runs, (mfn, nr)])
             self.nr_free += nr
+
+
+def _words(address: int, nr: int) -> memoryview:
+    return memoryview(ffi.buffer(ffi.cast("char *", address), nr * 8)).cast("Q")
 
 
 def _runs(mfns: list[int]) -> list[tuple[int, int]]:

@@ -431,7 +431,9 @@ class HypervisorProcess:
         assert self.spawner is not None
         return {
             "pid": os.getpid(),
-            "memory": {"frames": info.nr_frames, "free": info.nr_free, "dirty": info.nr_dirty},
+            "memory": {
+                "frames": info.nr_frames, "free": info.nr_free, "dirty": info.nr_dirty, "hypervisor": info.nr_xen,
+            },
             "domains": info.nr_domains,
             "hypercalls": info.nr_calls,
             "sleeps": info.nr_sleeps,
