@@ -41,16 +41,32 @@ static inline int ring_leave(struct xp_ring *r, int ret)
 
 /* ---- slots ---- */
 
+/* Word by word: what was just written in words and is read back wider waits until the store buffer has drained. */
+static inline void ring_copy_word(uint8_t *to, const uint8_t *from)
+{
+    uint64_t word;
+    memcpy(&word, from, sizeof word);
+    __asm__("" : "+r"(word));                /* no wider load */
+    memcpy(to, &word, sizeof word);
+}
+
 /* The usual small entries without a call. */
 static inline void ring_copy(void *to, const void *from, size_t size)
 {
-    switch (size) {
-    case 8: memcpy(to, from, 8); break;
-    case 16: memcpy(to, from, 16); break;
-    case 24: memcpy(to, from, 24); break;
-    case 32: memcpy(to, from, 32); break;
-    default: memcpy(to, from, size); break;
+    if (size % 8 != 0 || size > 64) {
+        memcpy(to, from, size);
+        return;
     }
+    for (size_t at = 0; at < size; at += 8)
+        ring_copy_word((uint8_t *)to + at, (const uint8_t *)from + at);
+}
+
+static inline void ring_copy_id(void *to, const void *from, size_t size)
+{
+    if (size == 8)
+        memcpy(to, from, 8);
+    else
+        memcpy(to, from, size);
 }
 
 /* A slot in pages that do not follow one another may lie in two of them, or more if it is larger than a page. */
@@ -133,14 +149,14 @@ static inline void front_number(struct xp_front *f, uint8_t *req)
     uint64_t id = f->free_ids[--f->nr_free];
     f->id_used[id] = 1;
     f->id_at[id] = f->req_prod_pvt;
-    memcpy(req + f->layout.req_id_at, &id, f->layout.id_size); /* little endian */
+    ring_copy_id(req + f->layout.req_id_at, &id, f->layout.id_size); /* little endian */
 }
 
 /* Whether a response (copied already) answers a request that was pushed and is unanswered; then the id is free again. */
 static inline bool front_answers(struct xp_front *f, const uint8_t *rsp)
 {
     uint64_t id = 0;
-    memcpy(&id, rsp + f->layout.rsp_id_at, f->layout.id_size);
+    ring_copy_id(&id, rsp + f->layout.rsp_id_at, f->layout.id_size);
     if (id >= f->nr_ids || !f->id_used[id])
         return false;
     if ((uint32_t)(f->req_pushed - f->id_at[id] - 1) >= f->r.nr_ents)

@@ -10,19 +10,13 @@
 
 #define DEADLINE_UNKNOWN (-1)
 
-/*
- * Looks before the first pause, each as soon as the one before is answered. A pause is some 25 ns, and a turn between two
- * cores that share a cache hardly more: measured 1.6 instead of 1.8 times a cache line's way there and back. More than a
- * few keep the line from the peer where it is far away.
- */
-#define EAGER_LOOKS 8
-
 /* What one end waits for, and the state of the wait. */
 struct turn {
     struct xp_ring *r;
     const struct xp_ring_wait *wait;
     const _Atomic uint32_t *prod;
     uint32_t cons;
+    uint32_t next;               /* the slot that we write next */
     int64_t deadline;
 };
 
@@ -40,15 +34,37 @@ static int over(const struct turn *t)
     return atomic_load_explicit(&t->r->closed, memory_order_relaxed);
 }
 
+static const uint8_t *slot(const struct xp_ring *r, uint32_t index)
+{
+    size_t at = ring_slot_at(r, index);
+    return r->page[at / XP_PAGE_SIZE] + at % XP_PAGE_SIZE;
+}
+
 /*
  * The slot to come is fetched while we wait for its index: with both lines asked for at once a turn costs little more
  * than one line's way there and back.
  */
 static void fetch_slot(const struct turn *t)
 {
-    const struct xp_ring *r = t->r;
-    size_t at = XP_RING_SLOTS_AT + (size_t)(t->cons & (r->nr_ents - 1)) * r->entry_size;
-    __builtin_prefetch(r->page[at / XP_PAGE_SIZE] + at % XP_PAGE_SIZE);
+    __builtin_prefetch(slot(t->r, t->cons));
+}
+
+/* Its index is there: the slot that we write next, often in the same line, is asked for at once, to write. */
+static void own_slot(const struct turn *t)
+{
+    __builtin_prefetch(slot(t->r, t->next), 1);
+}
+
+/*
+ * Between two looks of the first few. The fence keeps the next look from being asked for before this one is answered:
+ * without it looks pile up, and the peer's store waits behind them. Measured between two cores: 96 ns a turn, 150 to 180
+ * with the pause alone, 190 with the fence alone, 700 with neither.
+ */
+static void look_once(const struct turn *t)
+{
+    __builtin_ia32_lfence();
+    fetch_slot(t);
+    xp_relax();
 }
 
 static int64_t deadline(struct turn *t)
@@ -68,15 +84,13 @@ static int spin_until_ready(struct turn *t)
     if (mode == XP_WAIT_BLOCK)
         return ready(t) ? 0 : 1;
     if (mode == XP_WAIT_POLL || w->backoff == 0) {
-        for (uint32_t i = w->near ? 0 : EAGER_LOOKS; i > 0 && !ready(t); i--)
-            __builtin_ia32_lfence();
         for (uint32_t i = w->near ? XP_SPIN_NEAR : XP_SPIN_SHORT; i > 0; i--) {
             if (ready(t)) {
+                own_slot(t);
                 w->fails = 0;
                 return 0;
             }
-            fetch_slot(t);
-            xp_relax();
+            look_once(t);
         }
     }
     struct xp_spin spin = xp_spin_begin(w, mode, deadline(t));
@@ -139,7 +153,7 @@ static int tell(int told, const struct xp_ring_wait *wait)
 /* Takes responses until there are `least` of the f->wanted. */
 static int collect(struct xp_front *f, const struct xp_ring_wait *wait, uint32_t least)
 {
-    struct turn t = {&f->r, wait, &f->r.shared->rsp_prod, f->rsp_cons, DEADLINE_UNKNOWN};
+    struct turn t = {&f->r, wait, &f->r.shared->rsp_prod, f->rsp_cons, f->req_prod_pvt, DEADLINE_UNKNOWN};
     while (f->got < least) {
         int ret = await(&t, &f->r.shared->rsp_event, least - f->got);
         if (ret == 0)
@@ -209,7 +223,7 @@ static int reply_and_wait(struct xp_back *b, const void *rsps, uint32_t n, void 
     int ret;
     if (n && ((ret = back_put(b, rsps, n)) < 0 || (ret = tell(back_push(b), wait)) < 0))
         return ret;
-    struct turn t = {&b->r, wait, &b->r.shared->req_prod, b->req_cons, DEADLINE_UNKNOWN};
+    struct turn t = {&b->r, wait, &b->r.shared->req_prod, b->req_cons, b->rsp_prod_pvt, DEADLINE_UNKNOWN};
     if ((ret = await(&t, &b->r.shared->req_event, 1)) != 0)
         return ret;
     b->r.idle_wakes = 0;

@@ -161,18 +161,14 @@ def ring_py_client(g: Any, peer: int, n: int, mode: str, size: int, stride: int 
         now, key, end = time.perf_counter_ns, KEY, first + n
         stamps = [now()]
         stamp = stamps.append
-        left = stride
-        for i in range(first, end):
-            request[1] = value = i ^ key
-            if call(core) != 1:
-                ring.resume()
-            if response[1] != value + 1:
-                raise BenchError(f"request {i} was answered by {response[1]:#x}")
-            left -= 1
-            if not left:
-                stamp(now())
-                left = stride
-        stamp(now())
+        for begin in range(first, end, stride):
+            for i in range(begin, min(begin + stride, end)):
+                request[1] = value = i ^ key
+                if call(core) != 1:
+                    ring.resume()
+                if response[1] != value + 1:
+                    raise BenchError(f"request {i} was answered by {response[1]:#x}")
+            stamp(now())
         first = end
         record_stamps(hist, stamps, n, stride)
 
