@@ -9,6 +9,7 @@
 #include "grant.h"
 #include "hv.h"
 #include "m2p.h"
+#include "pagelist.h"
 #include "park.h"
 #include "start.h"
 
@@ -29,24 +30,18 @@ static struct xp_domain *find(struct xp_hv *hv, xp_domid_t domid)
 
 static void link_pages(struct xp_domain *d, const xp_mfn_t *mfns, uint64_t nr)
 {
-    struct xp_frame *table = d->hv->frames.table;
-    for (uint64_t i = 0; i < nr; i++) {
-        table[mfns[i].v].next = i + 1 < nr ? (uint32_t)mfns[i + 1].v : XP_FRAME_END;
+    xp_pages_link(d, mfns, nr);
+    for (uint64_t i = 0; i < nr; i++)
         xp_m2p_set(d->hv, mfns[i], i);
-    }
-    d->page_list = (uint32_t)mfns[0].v;
-    d->nr_pages = nr;
 }
 
+/* Its process is dead or was never there, so no page of it is in any window of its own. */
 static void release_list(struct xp_domain *d)
 {
-    struct xp_frames *f = &d->hv->frames;
     for (uint32_t i = 0; i < TEARDOWN_STEP && d->page_list != XP_FRAME_END; i++) {
         xp_mfn_t mfn = xp_mfn(d->page_list);
-        d->page_list = f->table[mfn.v].next;
-        f->table[mfn.v].next = XP_FRAME_END;
-        (void)xp_frame_release(f, mfn, d->domid);
-        d->nr_pages--;
+        xp_page_unlink(d, mfn);
+        (void)xp_frame_release(&d->hv->frames, mfn, d->domid);
     }
 }
 

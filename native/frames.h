@@ -26,6 +26,7 @@ enum xp_frame_flags {
     XP_FF_VALIDATED = 1u << 3,
     XP_FF_DIRTY = 1u << 4,       /* free, but not scrubbed yet */
     XP_FF_ZOMBIE = 1u << 5,      /* given up by its owner, still referred to by others */
+    XP_FF_ABSENT = 1u << 7,      /* its owner's process has let go of it (xp_window_gone), and nobody gives it back */
 };
 
 #define XP_OWNER_NONE 0x7fffu    /* not a domid that a domain can have */
@@ -46,25 +47,41 @@ struct xp_frame {
 
 struct xp_frames {
     struct xp_frame *table;
+    uint32_t *prev;              /* the other way round in its owner's list; of the first the list's end */
+    uint64_t *free_map;          /* bit per frame: clean, may be handed out */
     uint8_t *base;               /* machine memory as the hypervisor maps it */
     uint64_t *m2p;               /* m2p.h, or NULL: the entry of a frame that becomes free says so */
     uint64_t nr;
     uint64_t nr_free;            /* clean, ready to be allocated */
     uint64_t nr_dirty;
+    uint64_t nr_scrubbing;       /* taken for scrubbing, not given back yet */
     uint64_t nr_xen;             /* the hypervisor's own: XP_OWNER_XEN, and frame 0 */
     uint64_t cursor;             /* where the search for a run goes on */
     uint32_t dirty_head;
-    uint32_t zombies[XP_OWNERS]; /* by owner: frames given up that others still refer to */
+    uint32_t zombies[XP_OWNERS]; /* by owner: frames given up that others still refer to, */
+    uint32_t given_up[XP_OWNERS]; /* and of those the ones of its reservation: not the hypervisor's making */
 };
 
-/* table: zeroed array of nr entries. Frame 0 is never handed out, as mfn 0 reads as "none" in too many places. */
-void xp_frames_init(struct xp_frames *f, struct xp_frame *table, void *base, uint64_t nr);
+/* Records, the lists' way back, the map of what is free: 20 bytes and a bit a frame. */
+static inline uint64_t xp_frames_bytes(uint64_t nr)
+{
+    return nr * (sizeof(struct xp_frame) + sizeof(uint32_t)) + (nr + 63) / 64 * sizeof(uint64_t);
+}
+
+/* memory: xp_frames_bytes(nr) of zeroes. Frame 0 is never handed out, as mfn 0 reads as "none" in too many places. */
+void xp_frames_init(struct xp_frames *f, uint64_t nr, void *memory, void *base);
 
 /* A run of nr consecutive frames for owner, each with ref_count 1. -XEN_ENOMEM: none that long; first is untouched. */
 int xp_frames_alloc_run(struct xp_frames *f, xp_domid_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *first);
 
 /* nr frames in as few runs as memory allows; mfns[nr] is filled. All or nothing: -XEN_ENOMEM. */
 int xp_frames_alloc(struct xp_frames *f, xp_domid_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *mfns);
+
+/*
+ * An extent: 1 << order frames, aligned to their number, below `limit`. -XEN_ENOMEM: none now (nr_dirty or nr_scrubbing may
+ * say that there will be).
+ */
+int xp_frames_alloc_extent(struct xp_frames *f, xp_domid_t owner, uint32_t order, uint64_t limit, xp_mfn_t *first);
 
 /* The frame's record, or NULL where mfn lies outside machine memory. */
 static inline struct xp_frame *xp_frame_of(struct xp_frames *f, xp_mfn_t mfn)
@@ -97,6 +114,9 @@ int xp_frame_release(struct xp_frames *f, xp_mfn_t mfn, xp_domid_t owner);
 /* Takes up to max dirty frames off the list for scrubbing (their mfns), then gives them back clean. */
 uint32_t xp_frames_take_dirty(struct xp_frames *f, xp_mfn_t *mfns, uint32_t max);
 void xp_frames_give_clean(struct xp_frames *f, const xp_mfn_t *mfns, uint32_t nr);
+
+/* Clears up to max dirty frames at once, for who cannot wait until somebody does. Returns how many. */
+uint32_t xp_frames_scrub_now(struct xp_frames *f, uint32_t max);
 
 /* Walks the whole table: 0, or the number of broken invariants (lists, counts, owners). For tests and audit. */
 uint64_t xp_frames_audit(struct xp_frames *f);

@@ -8,6 +8,7 @@
 #include "evtchn.h"
 #include "grant.h"
 #include "m2p.h"
+#include "pagelist.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -51,14 +52,14 @@ static int open_descriptors(struct xp_hv *hv)
 
 static int map_memory(struct xp_hv *hv, int memory_fd, uint64_t nr)
 {
-    struct xp_frame *table = mmap(NULL, nr * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *table = mmap(NULL, xp_frames_bytes(nr), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     void *base = mmap(NULL, nr << XP_PAGE_SHIFT, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
     if (table == MAP_FAILED || base == MAP_FAILED)
         return -errno;
     /* A core dump of the hypervisor must not hold every guest's memory, nor may a child of it. */
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTDUMP);
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTFORK);
-    xp_frames_init(&hv->frames, table, base, nr);
+    xp_frames_init(&hv->frames, nr, table, base);
     return xp_m2p_make(hv);
 }
 
@@ -113,7 +114,7 @@ void xp_hv_destroy(struct xp_hv *hv)
             close(fds[i]);
     xp_waker_close(&hv->waker);
     if (hv->frames.table != NULL)
-        munmap(hv->frames.table, hv->frames.nr * sizeof *hv->frames.table);
+        munmap(hv->frames.table, xp_frames_bytes(hv->frames.nr));
     if (hv->frames.base != NULL)
         munmap(hv->frames.base, hv->frames.nr << XP_PAGE_SHIFT);
     if (hv->domains[0] != NULL)
@@ -228,13 +229,9 @@ uint64_t xp_hv_audit(struct xp_hv *hv)
     uint64_t broken = xp_frames_audit(&hv->frames);
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
         struct xp_domain *d = hv->domains[i];
-        uint64_t nr = 0;
         if (d == NULL)
             continue;
-        broken += xp_evtchn_audit(d) + xp_grant_audit(d);
-        for (uint32_t mfn = d->page_list; mfn != XP_FRAME_END && nr <= d->nr_pages; mfn = hv->frames.table[mfn].next)
-            nr += hv->frames.table[mfn].owner == d->domid;
-        broken += (uint64_t)(nr != d->nr_pages && d->state != XP_DS_DYING);
+        broken += xp_evtchn_audit(d) + xp_grant_audit(d) + xp_pages_audit(d);
     }
     xp_hv_unlock(hv);
     return broken;

@@ -6,6 +6,8 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "m2p.h"
+#include "pagelist.h"
+#include "reservation.h"
 
 /* Only a domain's own figures: the rest is Domain0's to know. */
 static int64_t reservation(struct xp_domain *d, uint64_t va, bool maximum)
@@ -19,12 +21,16 @@ static int64_t reservation(struct xp_domain *d, uint64_t va, bool maximum)
         return -XEN_ESRCH;
     if (of != d)
         return -XEN_EPERM;
-    return (int64_t)(maximum ? d->max_pages : d->nr_pages);
+    return (int64_t)(maximum ? d->max_pages : xp_pages_reserved(d));
 }
 
 int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call)
 {
     switch (call->args[0]) {
+    case XENMEM_increase_reservation:
+    case XENMEM_decrease_reservation:
+    case XENMEM_populate_physmap: return xp_reservation_op(d, call);
+    case XENMEM_exchange: return xp_exchange_op(d, call);
     case XENMEM_maximum_ram_page: return (int64_t)(d->hv->frames.nr - 1);
     case XENMEM_current_reservation: return reservation(d, call->args[1], false);
     case XENMEM_maximum_reservation: return reservation(d, call->args[1], true);

@@ -62,15 +62,22 @@ class Frames:
             best = max(best, length)
         return best
 
-    def zombies(self, owner: int) -> int:
-        """How many frames that `owner` gave up others still hold."""
-        return sum(frame.zombie and frame.owner == owner for frame in self.frames)
+    def zombies(self, owner: int, of_hv: bool = True) -> int:
+        """How many frames that `owner` gave up others still hold; of_hv: with those of the hypervisor's making."""
+        return sum(frame.zombie and frame.owner == owner and (of_hv or not frame.hv) for frame in self.frames)
 
     def may_alloc(self, owner: int, nr: int, run: bool) -> bool:
         """Is there room?"""
         if (owner >= OWNERS and owner != XEN) or nr > self.nr_free:
             return False
         return 0 < nr <= self.longest_run() if run else True
+
+    def may_alloc_extent(self, owner: int, order: int, limit: int) -> bool:
+        """Is there an aligned extent below limit?"""
+        nr, end = 1 << order, min(limit, self.nr)
+        places = (range(at, at + nr) for at in range(0, end - nr + 1, nr))
+        return (owner < OWNERS or owner == XEN) and any(
+            all(mfn and self.frames[mfn].free for mfn in place) for place in places)
 
     def alloc(self, owner: int, mfns: list[int], hv: bool) -> None:
         """Hand out frames that must be free and different."""

@@ -6,7 +6,9 @@
 #include "abi.h"
 #include "evtchn_direct.h"
 #include "guestmem.h"
+#include "hypercall.h"
 #include "maptrack.h"
+#include "pagelist.h"
 #include "park.h"
 
 #include <stdarg.h>
@@ -64,6 +66,13 @@ int __wrap_xp_frames_alloc_run(struct xp_frames *f, xp_domid_t owner, uint64_t n
     return fails("frames_alloc_run") ? -XEN_ENOMEM : __real_xp_frames_alloc_run(f, owner, nr, flags, first);
 }
 
+int __real_xp_frames_alloc_extent(struct xp_frames *f, xp_domid_t owner, uint32_t order, uint64_t limit, xp_mfn_t *first);
+int __wrap_xp_frames_alloc_extent(struct xp_frames *f, xp_domid_t owner, uint32_t order, uint64_t limit, xp_mfn_t *first);
+int __wrap_xp_frames_alloc_extent(struct xp_frames *f, xp_domid_t owner, uint32_t order, uint64_t limit, xp_mfn_t *first)
+{
+    return fails("frames_alloc_extent") ? -XEN_ENOMEM : __real_xp_frames_alloc_extent(f, owner, order, limit, first);
+}
+
 int __real_xp_frame_get(struct xp_frames *f, xp_mfn_t mfn);
 int __wrap_xp_frame_get(struct xp_frames *f, xp_mfn_t mfn);
 int __wrap_xp_frame_get(struct xp_frames *f, xp_mfn_t mfn)
@@ -102,6 +111,7 @@ struct xp_domain *xp_domain_by_arg(struct xp_domain *caller, xp_domid_t domid)
 
 void xp_domain_kick(struct xp_domain *d) { of(d)->kicks[d->domid]++; }
 void xp_park_events(struct xp_domain *d) { of(d)->polls[d->domid]++; }
+void xp_hv_news_of(struct xp_domain *d) { of(d)->news++; }
 
 void xp_bug(const char *what, const char *file, int line)
 {
@@ -158,11 +168,15 @@ int xp_window_gone(const struct xp_window *w, xp_mfn_t mfn)
 struct hvtest *hvtest_create(uint64_t nr_frames)
 {
     struct hvtest *t = __real_calloc(1, sizeof *t);
-    struct xp_frame *table = __real_calloc(nr_frames, sizeof *table);
+    void *table = __real_calloc(1, xp_frames_bytes(nr_frames));
     void *base = mmap(NULL, nr_frames << XP_PAGE_SHIFT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (t == NULL || table == NULL || base == MAP_FAILED)
         abort();
-    xp_frames_init(&t->hv.frames, table, base, nr_frames);
+    xp_frames_init(&t->hv.frames, nr_frames, table, base);
+    t->hv.frames.m2p = __real_calloc(nr_frames, sizeof *t->hv.frames.m2p);
+    if (t->hv.frames.m2p == NULL)
+        abort();
+    memset(t->hv.frames.m2p, 0xff, nr_frames * sizeof *t->hv.frames.m2p);
     fail_at = -1;
     return t;
 }
@@ -179,11 +193,12 @@ void hvtest_destroy(struct hvtest *t)
                 (void)hvtest_domain_teardown(t, (xp_domid_t)i);
     munmap(t->hv.frames.base, t->hv.frames.nr << XP_PAGE_SHIFT);
     xp_waker_close(&t->hv.waker);
+    free(t->hv.frames.m2p);
     free(t->hv.frames.table);
     free(t);
 }
 
-static void scrub(struct hvtest *t)
+void hvtest_scrub(struct hvtest *t)
 {
     xp_mfn_t mfns[64];
     for (uint32_t nr; (nr = xp_frames_take_dirty(&t->hv.frames, mfns, 64)) > 0; xp_frames_give_clean(&t->hv.frames, mfns, nr))
@@ -204,7 +219,7 @@ int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pag
     if (__real_xp_frames_alloc_run(f, domid, 1, XP_FF_HV, &shared) != 0) {
         for (uint64_t i = 0; i < nr_pages; i++)
             (void)xp_frame_release(f, xp_mfn(first.v + i), domid);
-        scrub(t);
+        hvtest_scrub(t);
         return -XEN_ENOMEM;
     }
     struct xp_domain *d = __real_calloc(1, sizeof *d);
@@ -215,12 +230,17 @@ int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pag
     d->domid = domid;
     d->state = XP_DS_RUNNING;
     d->limits = limits;
-    d->nr_pages = nr_pages;
+    d->max_pages = nr_pages;
+    d->page_list = XP_FRAME_END;
     d->shared_info_mfn = shared;
     d->shared_info = xp_frame_ptr(f, shared);
     memset(((struct xen_shared_info *)d->shared_info)->evtchn_mask, 0xff, XP_MAX_EVTCHNS / 8); /* as start.c */
     d->window = (struct xp_window){.uffd = -1, .base = HVTEST_BASE, .nr = f->nr};
     memset(t->shown[domid] + first.v, HVTEST_RW, nr_pages);
+    for (uint64_t i = nr_pages; i-- > 0;) {
+        xp_page_link(d, xp_mfn(first.v + i));
+        f->m2p[first.v + i] = i;
+    }
     t->hv.domains[domid] = d;
     t->hv.nr_domains++;
     t->first_mfn[domid] = first.v;
@@ -243,12 +263,15 @@ int hvtest_domain_teardown(struct hvtest *t, xp_domid_t domid)
     struct xp_frames *f = &t->hv.frames;
     if (xp_evtchn_destroy(d) != 0 || xp_grant_destroy(d) != 0)
         return 1;
-    for (; d->nr_pages > 0; d->nr_pages--)
-        (void)xp_frame_release(f, xp_mfn(t->first_mfn[domid] + d->nr_pages - 1), domid);
+    while (d->page_list != XP_FRAME_END) {
+        xp_mfn_t mfn = xp_mfn(d->page_list);
+        xp_page_unlink(d, mfn);
+        (void)xp_frame_release(f, mfn, domid);
+    }
     if (d->shared_info != NULL)
         (void)xp_frame_release(f, d->shared_info_mfn, domid);
     d->shared_info = NULL;
-    scrub(t);
+    hvtest_scrub(t);
     for (uint64_t i = 0; i < f->nr; i++)
         if (f->table[i].owner == domid)
             return 2;
@@ -270,22 +293,25 @@ int64_t hvtest_continue(struct hvtest *t, xp_domid_t domid, uint32_t max_steps)
 {
     int64_t ret = XP_CALL_AGAIN;
     while (ret == XP_CALL_AGAIN && max_steps-- > 0)
-        ret = t->call.nr == __HYPERVISOR_event_channel_op ? xp_do_event_channel_op(t->hv.domains[domid], &t->call)
-                                                          : xp_do_grant_table_op(t->hv.domains[domid], &t->call);
-    scrub(t);
+        switch (t->call.nr) {
+        case __HYPERVISOR_event_channel_op: ret = xp_do_event_channel_op(t->hv.domains[domid], &t->call); break;
+        case __HYPERVISOR_memory_op: ret = xp_do_memory_op(t->hv.domains[domid], &t->call); break;
+        default: ret = xp_do_grant_table_op(t->hv.domains[domid], &t->call);
+        }
+    hvtest_scrub(t);
     return ret;
 }
 
-static void *args_of(struct hvtest *t, xp_domid_t domid) { return xp_frame_ptr(&t->hv.frames, xp_mfn(t->first_mfn[domid])); }
+void *hvtest_args(struct hvtest *t, xp_domid_t domid) { return xp_frame_ptr(&t->hv.frames, xp_mfn(t->first_mfn[domid])); }
 
-static uint64_t va_of_args(struct hvtest *t, xp_domid_t domid) { return HVTEST_BASE + (t->first_mfn[domid] << XP_PAGE_SHIFT); }
+uint64_t hvtest_va_of_args(struct hvtest *t, xp_domid_t domid) { return HVTEST_BASE + (t->first_mfn[domid] << XP_PAGE_SHIFT); }
 
 int64_t hvtest_evtchn_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *arg, uint64_t size, uint32_t max_steps)
 {
-    memcpy(args_of(t, domid), arg, size);
-    t->call = (struct xp_call){.nr = __HYPERVISOR_event_channel_op, .args = {cmd, va_of_args(t, domid)}};
+    memcpy(hvtest_args(t, domid), arg, size);
+    t->call = (struct xp_call){.nr = __HYPERVISOR_event_channel_op, .args = {cmd, hvtest_va_of_args(t, domid)}};
     int64_t ret = hvtest_continue(t, domid, max_steps);
-    memcpy(arg, args_of(t, domid), size);
+    memcpy(arg, hvtest_args(t, domid), size);
     return ret;
 }
 
@@ -298,10 +324,10 @@ int64_t hvtest_grant_steps(struct hvtest *t, xp_domid_t domid, uint32_t cmd, voi
                            uint32_t max_steps)
 {
     uint64_t bytes = size * count < XP_PAGE_SIZE ? size * count : XP_PAGE_SIZE;
-    memcpy(args_of(t, domid), args, bytes);
-    t->call = (struct xp_call){.nr = __HYPERVISOR_grant_table_op, .args = {cmd, va_of_args(t, domid), count}};
+    memcpy(hvtest_args(t, domid), args, bytes);
+    t->call = (struct xp_call){.nr = __HYPERVISOR_grant_table_op, .args = {cmd, hvtest_va_of_args(t, domid), count}};
     int64_t ret = hvtest_continue(t, domid, max_steps);
-    memcpy(args, args_of(t, domid), bytes);
+    memcpy(args, hvtest_args(t, domid), bytes);
     return ret;
 }
 
@@ -315,7 +341,7 @@ int64_t hvtest_raw(struct hvtest *t, xp_domid_t domid, bool grant, const uint64_
 int hvtest_make_direct(struct hvtest *t, xp_domid_t domid, xp_port_t port, struct xp_op_direct *out)
 {
     int ret = xp_evtchn_make_direct(t->hv.domains[domid], port, out);
-    scrub(t);
+    hvtest_scrub(t);
     return ret;
 }
 
@@ -377,7 +403,8 @@ uint64_t hvtest_audit(struct hvtest *t)
     uint64_t broken = xp_frames_audit(&t->hv.frames);
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++)
         if (t->hv.domains[i] != NULL && t->hv.domains[i]->shared_info != NULL)
-            broken += xp_evtchn_audit(t->hv.domains[i]) + xp_grant_audit(t->hv.domains[i]);
+            broken += xp_evtchn_audit(t->hv.domains[i]) + xp_grant_audit(t->hv.domains[i]) +
+                      xp_pages_audit(t->hv.domains[i]);
     return broken;
 }
 
@@ -440,7 +467,9 @@ uint64_t hvtest_digest(struct hvtest *t)
         const struct xp_frame *frame = &f->table[i];
         if (frame->ref_count == 0)
             continue;
-        h = mix(mix(mix(mix(h, &i, sizeof i), &frame->ref_count, 8), &frame->owner, 2), &frame->type, 2);
+        uint8_t flags = frame->flags & (uint8_t)~XP_FF_ABSENT;     /* what was found out may stay known */
+        h = mix(mix(mix(mix(h, &i, sizeof i), &frame->ref_count, 8), &frame->owner, 2), &frame->type, 1);
+        h = mix(mix(h, &flags, 1), &f->m2p[i], sizeof f->m2p[i]);
     }
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
         if (t->hv.domains[i] == NULL || t->hv.domains[i]->shared_info == NULL)
@@ -448,6 +477,7 @@ uint64_t hvtest_digest(struct hvtest *t)
         h = mix(mix(mix(h, &i, sizeof i), &t->kicks[i], 8), &t->polls[i], 8);
         h = digest_grants(t, (xp_domid_t)i, digest_ports(t, (xp_domid_t)i, h));
         h = mix(h, t->shown[i], f->nr);
+        h = mix(h, &t->hv.domains[i]->nr_pages, sizeof(uint64_t));
         h = mix(h, t->hv.domains[i]->shared_info, sizeof(struct xen_shared_info));
         for (uint32_t k = 0; k < t->hv.domains[i]->nr_grant_frames; k++)
             h = mix(h, xp_frame_ptr((struct xp_frames *)(uintptr_t)f, t->hv.domains[i]->grant_frames[k]), XP_PAGE_SIZE);

@@ -22,6 +22,7 @@ struct hvtest {
     bool dead[XP_MAX_DOMAINS];       /* its process */
     uint64_t kicks[XP_MAX_DOMAINS], polls[XP_MAX_DOMAINS];
     uint64_t first_mfn[XP_MAX_DOMAINS];
+    uint64_t news;                   /* times that a domain had news for the policy thread */
     struct xp_call call;             /* the call under way, for those that are continued */
 };
 
@@ -46,6 +47,9 @@ int64_t hvtest_grant_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *
 int64_t hvtest_grant_steps(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count,
                            uint32_t max_steps);
 int64_t hvtest_continue(struct hvtest *t, xp_domid_t domid, uint32_t max_steps);
+int64_t hvtest_memory_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *arg, uint64_t size);
+int64_t hvtest_memory_steps(struct hvtest *t, xp_domid_t domid, uint32_t cmd, uint32_t max_steps);
+int64_t hvtest_raw_memory_op(struct hvtest *t, xp_domid_t domid, uint64_t cmd, uint64_t va);
 /* The same with an address of the test's choosing and nothing copied. */
 int64_t hvtest_raw(struct hvtest *t, xp_domid_t domid, bool grant, const uint64_t *args);
 
@@ -56,6 +60,11 @@ void hvtest_raise_virq(struct hvtest *t, xp_domid_t domid, uint32_t virq);
 /* The process drops a page of its window (madvise). */
 void hvtest_drop(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
 
+/* Where the argument of a domain's call lies, here and as its address; clearing what is dirty, as after every call. */
+void *hvtest_args(struct hvtest *t, xp_domid_t domid);
+uint64_t hvtest_va_of_args(struct hvtest *t, xp_domid_t domid);
+void hvtest_scrub(struct hvtest *t);
+
 /* ---- looking ---- */
 
 void *hvtest_frame(struct hvtest *t, uint64_t mfn);
@@ -63,6 +72,13 @@ struct xp_frame hvtest_frame_record(struct hvtest *t, uint64_t mfn);
 void *hvtest_shared_info(struct hvtest *t, xp_domid_t domid);
 /* As if the frame had been validated as a table. */
 void hvtest_frame_type(struct hvtest *t, uint64_t mfn, uint8_t type, uint32_t count);
+/* Somebody else refers to a frame, and does not any more. */
+int hvtest_hold(struct hvtest *t, uint64_t mfn);
+void hvtest_let_go(struct hvtest *t, uint64_t mfn);
+uint64_t hvtest_m2p(struct hvtest *t, uint64_t mfn);
+uint64_t hvtest_reserved(struct hvtest *t, xp_domid_t domid);
+uint64_t hvtest_nr_pages(struct hvtest *t, xp_domid_t domid);
+void hvtest_set_max(struct hvtest *t, xp_domid_t domid, uint64_t max_pages);
 int hvtest_shown(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
 struct xp_domain *hvtest_domain(struct hvtest *t, xp_domid_t domid);
 /* Ports 0.. as far as they are valid; returns how many. */

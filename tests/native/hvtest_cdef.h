@@ -13,7 +13,7 @@ struct xp_event_half { uint32_t pending; uint32_t sleep; struct xp_sem sem; uint
 struct xp_event_page { struct xp_event_half half[2]; };
 struct xp_domain { ...; };
 struct xp_call { uint64_t progress; ...; };
-struct hvtest { uint64_t first_mfn[4096]; struct xp_call call; ...; };
+struct hvtest { uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; ...; };
 
 #define XP_CALL_AGAIN ...
 #define HVTEST_BASE ...
@@ -32,6 +32,15 @@ int64_t hvtest_grant_op(struct hvtest *t, uint16_t domid, uint32_t cmd, void *ar
 int64_t hvtest_grant_steps(struct hvtest *t, uint16_t domid, uint32_t cmd, void *args, uint64_t size, uint32_t count,
                            uint32_t max_steps);
 int64_t hvtest_continue(struct hvtest *t, uint16_t domid, uint32_t max_steps);
+int64_t hvtest_memory_op(struct hvtest *t, uint16_t domid, uint32_t cmd, void *arg, uint64_t size);
+int64_t hvtest_memory_steps(struct hvtest *t, uint16_t domid, uint32_t cmd, uint32_t max_steps);
+int64_t hvtest_raw_memory_op(struct hvtest *t, uint16_t domid, uint64_t cmd, uint64_t va);
+int hvtest_hold(struct hvtest *t, uint64_t mfn);
+void hvtest_let_go(struct hvtest *t, uint64_t mfn);
+uint64_t hvtest_m2p(struct hvtest *t, uint64_t mfn);
+uint64_t hvtest_reserved(struct hvtest *t, uint16_t domid);
+uint64_t hvtest_nr_pages(struct hvtest *t, uint16_t domid);
+void hvtest_set_max(struct hvtest *t, uint16_t domid, uint64_t max_pages);
 int64_t hvtest_raw(struct hvtest *t, uint16_t domid, bool grant, const uint64_t *args);
 int hvtest_make_direct(struct hvtest *t, uint16_t domid, uint32_t port, struct xp_op_direct *out);
 int hvtest_direct_fd(struct hvtest *t, uint16_t domid, uint32_t port, int which);

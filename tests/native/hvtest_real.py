@@ -18,8 +18,8 @@ EVTCHN_OPS = {
     "init_control": (11, "init_control", ()), "expand_array": (12, "expand_array", ()),
     "set_priority": (13, "set_priority", ()),
 }
-FAILS_WITH = {"copy_from": -14, "copy_to": -14, "calloc": -12, "realloc": -12, "frames_alloc": -12,
-              "frames_alloc_run": -12, "frame_get": -22, "window_give": -12, "window_protect": -12, "eventfd": -24}
+FAILS_WITH = {"copy_from": -14, "copy_to": -14, "calloc": -12, "realloc": -12, "frames_alloc": -12, "frames_alloc_run": -12,
+              "frames_alloc_extent": -12, "frame_get": -22, "window_give": -12, "window_protect": -12, "eventfd": -24}
 
 
 class Real:

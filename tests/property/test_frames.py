@@ -18,11 +18,13 @@ struct xp_frame { uint32_t ref_count, type_count; uint16_t owner; uint8_t type, 
 struct xp_frames *shim_new(uint64_t nr);
 void shim_free(struct xp_frames *f);
 uint32_t shim_zombies(const struct xp_frames *f, uint32_t owner);
+uint32_t shim_given_up(const struct xp_frames *f, uint32_t owner);
 uint64_t shim_nr_free(const struct xp_frames *f);
 uint64_t shim_nr_dirty(const struct xp_frames *f);
 struct xp_frame *shim_frame(const struct xp_frames *f, uint64_t mfn);
 int xp_frames_alloc_run(struct xp_frames *f, uint16_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *first);
 int xp_frames_alloc(struct xp_frames *f, uint16_t owner, uint64_t nr, uint8_t flags, xp_mfn_t *mfns);
+int xp_frames_alloc_extent(struct xp_frames *f, uint16_t owner, uint32_t order, uint64_t limit, xp_mfn_t *first);
 int xp_frame_get(struct xp_frames *f, xp_mfn_t mfn);
 int xp_frame_put(struct xp_frames *f, xp_mfn_t mfn);
 int xp_frame_release(struct xp_frames *f, xp_mfn_t mfn, uint16_t owner);
@@ -85,6 +87,19 @@ def machine_for(table, seen):
                 got = [mfns[0].v + i for i in range(nr)] if run else [mfns[i].v for i in range(nr)]
                 self.model.alloc(owner, got, hv)
 
+        @rule(owner=OWNERS | st.sampled_from([4096, XEN]), order=st.integers(0, 5), limit=st.integers(0, 45))
+        def extent(self, owner, order, limit):
+            first = ffi.new("xp_mfn_t *", {"v": 12345})
+            may = self.model.may_alloc_extent(owner, order, limit)
+            ret = lib.xp_frames_alloc_extent(self.f, owner, order, limit, first)
+            self.note("extent", ret)
+            assert ret == (0 if may else -12)
+            if ret:
+                assert first.v == 12345, "untouched"
+            else:
+                assert first.v % (1 << order) == 0 and first.v + (1 << order) <= limit
+                self.model.alloc(owner, list(range(first.v, first.v + (1 << order))), False)
+
         def owned(self, data):
             """A frame that somebody owns, most of the time."""
             mine = [mfn for mfn, frame in enumerate(self.model.frames) if frame.owner is not None]
@@ -141,6 +156,7 @@ def machine_for(table, seen):
             assert lib.shim_nr_dirty(self.f) == len(self.model.dirty)
             for owner in (0, 1, 2, 4095):
                 assert lib.shim_zombies(self.f, owner) == self.model.zombies(owner)
+                assert lib.shim_given_up(self.f, owner) == self.model.zombies(owner, of_hv=False)
             for mfn, frame in enumerate(self.model.frames):
                 real = lib.shim_frame(self.f, mfn)
                 flags = ALLOCATED * frame.allocated | HV * frame.hv | DIRTY * frame.dirty | ZOMBIE * frame.zombie if mfn else 0
@@ -152,7 +168,8 @@ def machine_for(table, seen):
 
 def test_in_lock_step(table):
     seen: dict[tuple[str, int], int] = {}
-    outcomes = [("alloc", 0), ("alloc", -12), ("run", 0), ("run", -12), ("get", 0), ("get", -22), ("put", 0), ("put", 1),
+    outcomes = [("alloc", 0), ("alloc", -12), ("run", 0), ("run", -12), ("extent", 0),
+                ("extent", -12), ("get", 0), ("get", -22), ("put", 0), ("put", 1),
                 ("release", 0), ("release", -22), ("take_dirty", 0), ("take_dirty", 1)]
     for times in (1, 3, 10):        # the rarest outcomes may want more histories
         run_state_machine_as_test(machine_for(table, seen), settings=settings(

@@ -118,6 +118,10 @@ class HypervisorProcess:
                 record.news.set()
             if record is not None and info is not None and info.state == 2:
                 self._kill(record)      # it asked for its end, or broke a rule
+        machine_info = ffi.new("struct xp_hv_info *")
+        lib.xp_hv_info(self.core, machine_info)
+        if machine_info.nr_dirty:
+            self._start_scrub()         # it gave memory back
 
     # ---- creating ----
 
