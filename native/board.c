@@ -38,6 +38,14 @@ static struct xp_board_entry **find(struct xp_domain *publisher, const char *key
     return at;
 }
 
+static void remove_entry(struct xp_domain *publisher, struct xp_board_entry **at)
+{
+    struct xp_board_entry *entry = *at;
+    *at = entry->next;
+    free(entry);
+    publisher->nr_board--;
+}
+
 static void retry(struct xp_domain *d);
 
 static int put(struct xp_domain *d, xp_domid_t domid, const char *key, const uint8_t *value, uint32_t len)
@@ -54,12 +62,8 @@ static int put(struct xp_domain *d, xp_domid_t domid, const char *key, const uin
     *entry = (struct xp_board_entry){.reader = reader->domid, .len = len};
     (void)snprintf(entry->key, sizeof entry->key, "%s", key);
     memcpy(entry->value, value, len);
-    if (*at != NULL) {
-        struct xp_board_entry *old = *at;
-        *at = old->next;
-        free(old);
-        d->nr_board--;
-    }
+    if (*at != NULL)
+        remove_entry(d, at);
     entry->next = d->board;
     d->board = entry;
     d->nr_board++;
@@ -90,12 +94,15 @@ static int try_lookup(struct xp_domain *d, struct xp_op_board *op, uint64_t va)
     struct xp_domain *publisher = xp_domain_by_arg(d, op->domid);
     if (publisher == NULL)
         return -XEN_ESRCH;
-    const struct xp_board_entry *entry = *find(publisher, op->key, d->domid);
-    if (entry == NULL)
+    struct xp_board_entry **entry = find(publisher, op->key, d->domid);
+    if (*entry == NULL)
         return -XEN_ENOENT;
-    op->len = entry->len;
-    memcpy(op->value, entry->value, entry->len);
-    return xp_copy_to_guest(d, va, op, sizeof *op);
+    op->len = (*entry)->len;
+    memcpy(op->value, (*entry)->value, (*entry)->len);
+    int ret = xp_copy_to_guest(d, va, op, sizeof *op);
+    if (ret == 0 && op->take != 0)
+        remove_entry(publisher, entry);
+    return ret;
 }
 
 static int try_resolve(struct xp_domain *d, struct xp_op_board *op, uint64_t va)
@@ -171,9 +178,7 @@ static void drop_all(struct xp_domain *d, bool all, xp_domid_t reader)
             at = &entry->next;
             continue;
         }
-        *at = entry->next;
-        free(entry);
-        d->nr_board--;
+        remove_entry(d, at);
     }
 }
 

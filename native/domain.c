@@ -203,6 +203,16 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
     return ret;
 }
 
+int xp_domain_set_max(struct xp_hv *hv, xp_domid_t domid, uint64_t max_pages)
+{
+    xp_hv_lock(hv);
+    struct xp_domain *d = xp_hv_domain(hv, domid);
+    if (d != NULL)
+        d->max_pages = max_pages;
+    xp_hv_unlock(hv);
+    return d == NULL ? -XEN_ESRCH : 0;
+}
+
 /* ---- events to it ---- */
 
 void xp_domain_kick(struct xp_domain *d)

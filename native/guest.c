@@ -58,13 +58,15 @@ int xp_grant_entry_end(struct xen_grant_entry_v1 *entry)
     return 0;
 }
 
-int xp_page_leave(uint64_t address)
+int xp_pages_leave(uint64_t address, uint64_t nr)
 {
     XP_FAULT_POINT("window.leave.before");
-    int ret = madvise((void *)(uintptr_t)address, XP_PAGE_SIZE, MADV_DONTNEED) == 0 ? 0 : -errno;
+    int ret = madvise((void *)(uintptr_t)address, nr << XP_PAGE_SHIFT, MADV_DONTNEED) == 0 ? 0 : -errno;
     XP_FAULT_POINT("window.leave.after");
     return ret;
 }
+
+int xp_page_leave(uint64_t address) { return xp_pages_leave(address, 1); }
 
 /*
  * The handler finds the call page through its alternate stack: the page's address lies at the stack's lower end, so that

@@ -25,8 +25,9 @@ void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32
 /* Ends access unless it is being used: 0, or -XEN_EBUSY. */
 int xp_grant_entry_end(struct xen_grant_entry_v1 *entry);
 
-/* Drops this process's mapping of a window page, so that the hypervisor can let go of the frame. */
+/* Drops this process's mapping of window pages, so that the hypervisor can let go of the frames. 0 or -errno. */
 int xp_page_leave(uint64_t address);
+int xp_pages_leave(uint64_t address, uint64_t nr);
 
 /* From now on a fatal signal leaves its number and address in the call page before it kills. 0 or -errno. */
 int xp_crash_record(struct xp_call_page *page);

@@ -42,6 +42,9 @@ int xp_domain_attach(struct xp_hv *hv, xp_domid_t domid, const struct xp_domain_
 /* Gives up to max frames of what is not given yet, from *cursor on. 1: more to give, 0: done. */
 int xp_domain_give(struct xp_hv *hv, xp_domid_t domid, uint64_t *cursor, uint64_t max);
 
+/* What its reservation may grow to from now on; it may have more at the moment, as in Xen. -XEN_ESRCH. */
+int xp_domain_set_max(struct xp_hv *hv, xp_domid_t domid, uint64_t max_pages);
+
 /* Lets its hypercalls be answered from now on. */
 int xp_domain_start(struct xp_hv *hv, xp_domid_t domid);
 

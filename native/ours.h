@@ -41,7 +41,7 @@ struct xp_op_board {
     uint8_t value[XP_BOARD_VALUE_MAX]; /* publish IN, lookup OUT */
     uint32_t len;                   /* of value */
     xp_domid_t domid;               /* publish: who may read; lookup: whose; resolve: OUT */
-    uint16_t pad;
+    uint16_t take;                  /* lookup: not 0: the value is taken off the board */
     int64_t timeout_ns;             /* lookup, resolve: 0 does not wait */
 };
 

@@ -5,5 +5,6 @@ uint64_t xp_system_time(const struct xen_shared_info *si);
 void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32_t frame, uint16_t flags);
 int xp_grant_entry_end(struct xen_grant_entry_v1 *entry);
 int xp_page_leave(uint64_t address);
+int xp_pages_leave(uint64_t address, uint64_t nr);
 int xp_crash_record(struct xp_call_page *page);
 void xp_fault(const char *name);

@@ -67,6 +67,7 @@ void xp_hv_stop(struct xp_hv *hv);
 int xp_domain_create(struct xp_hv *hv, uint16_t domid, const struct xp_domain_plan *plan);
 int xp_domain_attach(struct xp_hv *hv, uint16_t domid, const struct xp_domain_process *process);
 int xp_domain_give(struct xp_hv *hv, uint16_t domid, uint64_t *cursor, uint64_t max);
+int xp_domain_set_max(struct xp_hv *hv, uint16_t domid, uint64_t max_pages);
 int xp_domain_start(struct xp_hv *hv, uint16_t domid);
 int xp_domain_dying(struct xp_hv *hv, uint16_t domid);
 int xp_domain_teardown(struct xp_hv *hv, uint16_t domid);

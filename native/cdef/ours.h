@@ -16,7 +16,7 @@ struct xp_op_board {
     uint8_t value[256];
     uint32_t len;
     uint16_t domid;
-    uint16_t pad;
+    uint16_t take;
     int64_t timeout_ns;
 };
 

@@ -34,6 +34,12 @@ def hypercalls(g) -> None:
             g.hypercalls.post(Hypercall.xen_version, 0)
 
 
+def balloon(g) -> None:
+    """Pages back to the hypervisor and from it."""
+    for _ in range(ROUNDS):
+        assert g.balloon.inflate(20) == g.balloon.deflate(20) == 20
+
+
 def rings(g, peer: int, first: bool) -> None:
     """A ring in each role."""
     for name, front in (("one", first), ("two", not first)):
@@ -138,6 +144,7 @@ def meet(g, name: str) -> int:
 def play(g, peer: int, first: bool) -> None:
     """The whole piece."""
     hypercalls(g)
+    balloon(g)
     rings(g, peer, first)
     events(g, peer, first)
     channels(g, peer, first)

@@ -101,3 +101,18 @@ def test_sizes(hv):
         return [len(g.board.lookup(g.domid, "k" * 63, 0)), refused]
 
     assert hv.create(guest).wait() == [256, ["key", "key", "value", "key"]]
+
+
+def test_a_value_that_is_taken_is_gone(hv):
+    """The next lookup waits for the next one; taking is the reader's choice."""
+
+    def guest(g):
+        g.board.publish(g.domid, "key", b"one")
+        kept, taken = g.board.lookup(g.domid, "key", 0), g.board.lookup(g.domid, "key", 0, take=True)
+        try:
+            g.board.lookup(g.domid, "key", 0)
+        except xenproc.HypercallError as error:
+            g.board.publish(g.domid, "key", b"two")
+            return [kept.decode(), taken.decode(), error.errno, g.board.lookup(g.domid, "key", 0, take=True).decode()]
+
+    assert hv.create(guest, limits={"max_board": 1}).wait() == ["one", "one", 2, "two"]

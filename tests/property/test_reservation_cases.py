@@ -296,6 +296,47 @@ def test_an_exchange_that_the_window_takes_a_part_of(both):
         both.model.m2p[mfn] = lib.hvtest_m2p(t, mfn)
 
 
+def test_of_two_pages_that_come_apart_one_cannot_be_shown(both):
+    """The memory is full but for two pages that are not next to each other."""
+    t, pair = both.real.t, (both.own[1] + 5) & ~1
+    both.set_max(2, 1000)
+    both.reservation(2, "increase", None, 200)
+    last = max(mfn for mfn in both.model.pages(2) if mfn % 2 == 0)
+    for mfn in (last, last - 4):
+        both.leave(2, mfn)
+        assert both.reservation(2, "decrease", [mfn]) == 1
+    for mfn in (pair, pair + 1):
+        both.leave(1, mfn)
+    ins, outs, op = both._list(1), both._list(1, out=True), ffi.new("struct xen_memory_exchange *")
+    (ins[0], outs[0], outs[1]), side = (pair, 70, 71), getattr(op, "in")
+    side.extent_start, side.nr_extents, side.extent_order, side.domid = both._where(1), 1, 1, model.SELF
+    op.out.extent_start, op.out.nr_extents, op.out.domid = both._where(1, out=True), 2, model.SELF
+    failures = []
+    for n in range(100):
+        lib.hvtest_fail_at(n)
+        ret = lib.hvtest_memory_op(t, 1, EXCHANGE, op, ffi.sizeof("struct xen_memory_exchange"))
+        what = lib.hvtest_failed()
+        lib.hvtest_fail_at(-1)
+        assert lib.hvtest_audit(t) == 0
+        if what == ffi.NULL:
+            break
+        failures.append(ffi.string(what))
+        assert ret < 0 and (outs[0], outs[1]) == (70, 71)
+        mine = sorted(mfn for mfn in (last - 4, last) if lib.hvtest_frame_record(t, mfn).owner == 1)
+        assert mine == sorted(mfn for mfn in (last - 4, last) if lib.hvtest_shown(t, 1, mfn)), "what was shown is its, the rest is free"
+        for mfn in mine:        # so that the next try has two pages again
+            ins[1] = mfn
+            lib.hvtest_drop(t, 1, mfn)
+            give = ffi.new("struct xen_memory_reservation *", {"extent_start": both._where(1) + 8, "nr_extents": 1, "domid": model.SELF})
+            assert lib.hvtest_memory_op(t, 1, CMD["decrease"], give, ffi.sizeof("struct xen_memory_reservation")) == 1
+    assert ret == 0 and failures.count(b"window_give") == 2
+    for mfn, pfn in zip((outs[0], outs[1]), (70, 71), strict=True):     # the model is told
+        both.model.take(both.model.domains[1], mfn, 0, 1 << 60)
+        both.model.m2p[mfn] = pfn
+    for mfn in (pair, pair + 1):
+        both.model.drop(mfn)
+
+
 # ---- long calls ----
 
 

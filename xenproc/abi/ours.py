@@ -52,6 +52,6 @@ xp_op_board = struct(
     value=U8 * XP_BOARD_VALUE_MAX,
     len=U32,
     domid=U16,
-    pad=U16,
+    take=U16,
     timeout_ns=I64,
 )

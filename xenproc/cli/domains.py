@@ -1,4 +1,4 @@
-"""The commands on domains: list, console, pause, unpause, shutdown, destroy."""
+"""The commands on domains: list, console, mem-set, pause, unpause, shutdown, destroy."""
 
 import codecs
 from typing import Any
@@ -8,6 +8,7 @@ import click
 from xenproc.cli.common import find, hv_option, json_option, print_json
 from xenproc.dom0 import registry
 from xenproc.errors import HypervisorGone, NoSuchHypervisor, Timeout
+from xenproc.units import pages
 
 FOLLOW_S = 1.0
 
@@ -75,6 +76,21 @@ def console(hv: int | None, follow: bool, domain: str) -> None:
         click.echo(text.decode(reply["text"].encode("latin-1"), final=reply["ended"]), nl=False)
         if reply["ended"] or not follow:
             return
+
+
+@click.command("mem-set")
+@hv_option
+@click.argument("domain")
+@click.argument("memory")
+def mem_set(hv: int | None, domain: str, memory: str) -> None:
+    """Set the memory target of DOMAIN (name or number), as `xl mem-set`: 64 and 64M are MiB, 1G, 512K.
+
+    DOMAIN cannot grow beyond it from now on; it shrinks or grows to it if its guest has a balloon at work.
+    """
+    nr_pages = pages(memory + "M" if memory.isdigit() else memory, "memory")
+    client, row = find(hv, domain)
+    client.call("set_memory", domid=row["domid"], nr_pages=nr_pages)
+    client.close()
 
 
 def _simple(name: str, op: str, doc: str, **fields: Any) -> click.Command:

@@ -17,6 +17,7 @@ COMMANDS = {
     "bench": ("xenproc.bench.command", "bench", "Measure rings, events, hypercalls, creation, idle domains."),
     "list": ("xenproc.cli.domains", "list_domains", "List the domains of running hypervisors, as xl list."),
     "console": ("xenproc.cli.domains", "console", "Print what a domain has written to its console."),
+    "mem-set": ("xenproc.cli.domains", "mem_set", "Set a domain's memory target."),
     "pause": ("xenproc.cli.domains", "pause", "Stop a domain until unpause."),
     "unpause": ("xenproc.cli.domains", "unpause", "Let a paused domain run again."),
     "shutdown": ("xenproc.cli.domains", "shutdown", "Ask a domain to end by itself."),

@@ -8,6 +8,7 @@ from typing import Any
 
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client
 from xenproc.errors import DomainCrashed, NoSuchDomain, Timeout, XenprocError
+from xenproc.units import pages
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,19 @@ class Domain:
     def shutdown(self, reason: str = "poweroff") -> None:
         """Ask it to end by itself; the guest sees it with g.shutdown_request()."""
         self._client.call("shutdown", domid=self.domid, reason=reason)
+
+    def set_memory(self, memory: int | str) -> None:
+        """Set its memory target ("16M"; at most its maxmem): it cannot grow beyond, and its balloon, if at work, goes there.
+
+        Returns at once, as `xl mem-set`; `memory` says what it has. Raises ConfigError, NoSuchDomain.
+        """
+        self._client.call("set_memory", domid=self.domid, nr_pages=pages(memory, "memory"))
+
+    @property
+    def memory(self) -> int:
+        """What its reservation of machine memory is now, in bytes; 0 once it is gone."""
+        rows = self._client.call("list_domains")
+        return next((row["memory_kb"] * 1024 for row in rows if row["domid"] == self.domid), 0)
 
     def virq(self, virq: int) -> None:
         """Raise a virtual interrupt in it (VIRQ_DEBUG, ...), which its guest sees if it has bound it (g.events.bind_virq)."""

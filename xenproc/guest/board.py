@@ -26,13 +26,14 @@ class Board:
             op.len, op.domid = len(value), reader
             self._calls.xenproc_op(lib.XP_OP_publish, address)
 
-    def lookup(self, publisher: int, key: str, timeout: float | None = 5.0) -> bytes:
+    def lookup(self, publisher: int, key: str, timeout: float | None = 5.0, take: bool = False) -> bytes:
         """Return what `publisher` published for this domain under `key`, waiting for it up to `timeout` seconds.
 
+        take: it is taken off the board, so that the next lookup waits for the next value.
         Raises Timeout, HypercallError (ESRCH: the publisher does not exist, ENOENT: not there and timeout is 0).
         """
         with self._op(key) as (address, op):
-            op.domid = publisher
+            op.domid, op.take = publisher, take
             self._wait(lib.XP_OP_lookup, address, op, timeout)
             return bytes(ffi.buffer(op.value, op.len))
 

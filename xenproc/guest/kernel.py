@@ -9,7 +9,7 @@ Everything hangs off `Guest`: console, memory, hypercalls, events, grants, the b
 
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xenproc.abi import Hypercall, SchedOp, ShutdownReason
 from xenproc.errors import HypercallError, Timeout
@@ -21,6 +21,9 @@ from xenproc.guest.hypercall import ArgPool, Hypercalls
 from xenproc.guest.memory import Memory
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from xenproc.guest.balloon import Balloon
 
 ARG_PAGES = 2
 
@@ -53,9 +56,19 @@ class Guest:
         self.events = Events(self.hypercalls, shared_info, window_base, boot)
         self.grants = Grants(self.hypercalls, window_base)
         self.board = Board(self.hypercalls)
+        self._balloon: Balloon | None = None
 
     def __repr__(self) -> str:
         return f"<domain {self.domid} {self.name!r}>"
+
+    @property
+    def balloon(self) -> "Balloon":
+        """The balloon: pages back to the hypervisor and from it. Made at its first use. Raises OutOfMemory."""
+        if self._balloon is None:
+            from xenproc.guest.balloon import Balloon
+
+            self._balloon = Balloon(self.memory, self.hypercalls, self.board)
+        return self._balloon
 
     def hypercall(self, nr: int, *args: int) -> int:
         """Make a hypercall by number and return its result (negative: Xen's error)."""

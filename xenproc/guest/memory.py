@@ -82,6 +82,16 @@ class Memory:
         self._calls = calls
         self._p2m = _words(p2m, nr_pages)
 
+    def grow_p2m(self, nr: int) -> None:
+        """Make the P2M `nr` entries long, the new ones INVALID. It moves: to private memory, as the builder's is full."""
+        old = self.p2m
+        if nr > len(old):
+            new = memoryview(ffi.buffer(ffi.new("uint64_t[]", nr))).cast("Q")
+            new[: len(old)] = old
+            for pfn in range(len(old), nr):
+                new[pfn] = INVALID
+            self._p2m = new
+
     @property
     def p2m(self) -> memoryview:
         """The machine frame of each of this domain's page numbers (format "Q"; INVALID: none); ours, not a copy."""
@@ -127,6 +137,29 @@ class Memory:
         with self._lock:
             self._runs = _merge([*self._runs, (mfn, nr)])
             self.nr_free += nr
+
+
+    def take(self, nr: int) -> list[tuple[int, int]]:
+        """Take up to `nr` free frames for good, as (first, length) runs, shortest first; for whoever gives them away."""
+        taken: list[tuple[int, int]] = []
+        with self._lock:
+            self._runs.sort(key=lambda run: (run[1], run[0]), reverse=True)
+            while nr > 0 and self._runs:
+                first, length = self._runs.pop()
+                if length > nr:
+                    self._runs.append((first, length - nr))
+                    first, length = first + length - nr, nr
+                taken.append((first, length))
+                nr -= length
+                self.nr_free -= length
+            self._runs.sort()
+        return taken
+
+    def add(self, mfns: list[int]) -> None:
+        """Add frames that the domain has got."""
+        with self._lock:
+            self._runs = _merge([*self._runs, *_runs(sorted(mfns))])
+            self.nr_free += len(mfns)
 
 
 def _words(address: int, nr: int) -> memoryview:

@@ -14,7 +14,8 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
-from xenproc.hv.hypervisor import HypervisorProcess
+from xenproc.hv.hypervisor import MIN_FRAMES, HypervisorProcess
+from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
 from xenproc.hv.spawn import receive
 
@@ -85,6 +86,8 @@ class Control:
             return hv.shutdown(request["domid"], request["reason"])
         if op == "destroy":
             return hv.destroy(request["domid"])
+        if op == "set_memory":
+            return set_memory(hv, request["domid"], request["nr_pages"], MIN_FRAMES)
         if op == "virq":
             return hv.virq(request["domid"], request["virq"])
         if op == "console":

@@ -27,6 +27,7 @@ class DomainRecord:
     domid: int
     name: str
     owner: int
+    max_pages: int = 0          # what it may ever grow to
     pid: int = 0
     pidfd: int = -1
     paused: bool = False

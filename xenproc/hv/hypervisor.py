@@ -176,7 +176,7 @@ class HypervisorProcess:
             limits = self._check_plan(plan)     # again: somebody may have taken the name meanwhile
             domid = self._take_domid()
             self._create_in_core(domid, plan, limits)
-            record = DomainRecord(domid, plan["name"], plan.get("owner", 0))
+            record = DomainRecord(domid, plan["name"], plan.get("owner", 0), plan.get("max_pages", plan["nr_pages"]))
             record.ended = asyncio.get_running_loop().create_future()
             self.domains[domid] = record
             try:
@@ -335,6 +335,7 @@ class HypervisorProcess:
                 "name": record.name if not record.zombie else "(null)",
                 "domid": record.domid,
                 "memory_kb": info.nr_pages * 4,
+                "max_memory_kb": info.max_pages * 4,
                 "vcpus": 1,
                 "state": _letters(record, info),
                 "cpu_time_s": _cpu_time(record.pid) if not record.zombie else 0.0,
