@@ -5,18 +5,25 @@
  */
 #include "dispatch.h"
 
+#include "alarm.h"
 #include "hypercall.h"
 #include "park.h"
+#include "runstate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SPIN_NS 30000u           /* a spin pays if the next call comes sooner than a sleep and a wake would take */
 #define SPIN_BACKOFF_MAX 4096u
 #define EVENTS_MAX 64
 #define KICK_ID UINT64_MAX
+#define VIRTUAL_ID (UINT64_MAX - 1)
+#define TIMERS_TURN 64           /* timers a turn: then calls get theirs */
 
 /* ---- the lock ---- */
 
@@ -123,6 +130,10 @@ static bool serve(struct xp_domain *d)
     uint32_t mask = atomic_exchange_explicit(&page->submitted, 0, memory_order_acq_rel) & ((1u << XP_CALL_SLOTS) - 1);
     /* A slot that is still being worked on cannot be submitted again; whoever does so fools himself. */
     mask &= ~(d->parked_mask | d->pending_mask);
+    if (d->vcpu.time_news != d->hv->clock.news)
+        xp_clock_tell(d);
+    if (d->vcpu.runstate_area != 0)
+        xp_runstate_called(d);
     for (; mask != 0 && d->state == XP_DS_RUNNING; mask &= mask - 1)
         take_slot(d, (uint32_t)__builtin_ctz(mask));
     return true;
@@ -222,7 +233,7 @@ static bool caller_shares_cpu(const struct xp_hv *hv)
     return false;
 }
 
-static bool spin(struct xp_hv *hv)
+static bool spin(struct xp_hv *hv, int64_t deadline)
 {
     if (!hv->may_spin || hv->spin_ns == 0)
         return false;
@@ -236,6 +247,9 @@ static bool spin(struct xp_hv *hv)
     if (!hv->awake)
         say_awake(hv, true);
     int64_t end = xp_now_ns() + hv->spin_ns;
+    bool cut = deadline != XP_FOREVER && deadline + hv->clock.boot_ns < end;
+    if (cut)
+        end = deadline + hv->clock.boot_ns;
     do {
         for (int i = 0; i < 64; i++) {
             if (serve_hot(hv)) {
@@ -248,17 +262,22 @@ static bool spin(struct xp_hv *hv)
         if (atomic_load_explicit(&hv->lock_wanted, memory_order_relaxed) != 0)
             return true;
     } while (xp_now_ns() < end);
+    if (cut)
+        return false;           /* no proof that nobody would have come */
     hv->spin_fails = hv->spin_fails < 12 ? hv->spin_fails + 1 : 12;
     hv->spin_backoff = (1u << hv->spin_fails) < SPIN_BACKOFF_MAX ? 1u << hv->spin_fails : SPIN_BACKOFF_MAX;
     return false;
 }
 
-static int timeout_for(int64_t deadline, int64_t now)
+/* Until a doorbell rings or ns have passed (negative: no limit). Older kernels than 5.11 count in milliseconds. */
+static int wait_for_bells(int epoll_fd, struct epoll_event *events, int64_t ns)
 {
-    if (deadline <= now)
-        return 0;
-    int64_t ms = (deadline - now + 999999) / 1000000;
-    return ms > 60000 ? 60000 : (int)ms;
+    struct timespec limit = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    long nr = syscall(SYS_epoll_pwait2, epoll_fd, events, EVENTS_MAX, ns < 0 ? NULL : &limit, NULL, 0);
+    if (nr >= 0 || errno != ENOSYS)
+        return (int)nr;
+    int64_t ms = ns < 0 ? -1 : (ns + 999999) / 1000000;
+    return epoll_wait(epoll_fd, events, EVENTS_MAX, ms > 60000 ? 60000 : (int)ms);
 }
 
 static void rung(struct xp_hv *hv, uint64_t domid)
@@ -271,14 +290,14 @@ static void rung(struct xp_hv *hv, uint64_t domid)
         heat(d);
 }
 
-static int collect(struct xp_hv *hv, int timeout_ms)
+static int collect(struct xp_hv *hv, int64_t limit_ns)
 {
     struct epoll_event events[EVENTS_MAX];
-    if (timeout_ms != 0)
+    if (limit_ns != 0)
         pthread_mutex_unlock(&hv->lock);
-    int nr = epoll_wait(hv->epoll_fd, events, EVENTS_MAX, timeout_ms);
+    int nr = wait_for_bells(hv->epoll_fd, events, limit_ns);
     int error = errno;
-    if (timeout_ms != 0)
+    if (limit_ns != 0)
         pthread_mutex_lock(&hv->lock);
     if (nr < 0)
         return error == EINTR ? 0 : -error;
@@ -286,6 +305,8 @@ static int collect(struct xp_hv *hv, int timeout_ms)
         uint64_t count;
         if (events[i].data.u64 == KICK_ID)
             (void)!read(hv->kick_fd, &count, sizeof count);
+        else if (events[i].data.u64 == VIRTUAL_ID)
+            xp_alarm_virtual_due(hv);
         else
             rung(hv, events[i].data.u64);
     }
@@ -299,31 +320,58 @@ static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
     if (serve_hot(hv))
         return 0;
     hv->nr_sleeps++;
-    int ret = collect(hv, deadline == XP_FOREVER ? -1 : timeout_for(deadline, xp_hv_system_time(hv)));
+    int64_t left = deadline == XP_FOREVER ? -1 : deadline - xp_hv_system_time(hv);
+    int ret = collect(hv, deadline != XP_FOREVER && left < 0 ? 0 : left);
     return ret < 0 ? ret : 0;
+}
+
+/* Does what is due, a turn's worth; returns the next deadline. */
+static int64_t run_timers(struct xp_hv *hv)
+{
+    if (hv->timers.nr == 0)
+        return XP_FOREVER;
+    int64_t now = xp_hv_system_time(hv);
+    struct xp_timer *t;
+    for (int i = 0; i < TIMERS_TURN && (t = xp_timers_take(&hv->timers, now)) != NULL; i++)
+        switch (t->kind) {
+        case XP_TIMER_PARK: xp_park_due(t->owner); break;
+        case XP_TIMER_CLOCK: xp_clock_tick(hv, now); break;
+        default: xp_alarm_due(t->owner, t, now); break;
+        }
+    return xp_timers_next(&hv->timers);
+}
+
+static int listen_to(struct xp_hv *hv, int fd, uint64_t id)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = id};
+    return epoll_ctl(hv->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0 ? -errno : 0;
 }
 
 int xp_hv_run(struct xp_hv *hv)
 {
-    int ret = 0;
     uint32_t turns = 0;
-    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = KICK_ID};
-    if (epoll_ctl(hv->epoll_fd, EPOLL_CTL_ADD, hv->kick_fd, &ev) != 0)
-        return -errno;
+    int ret = xp_alarm_listen(hv);
+    if (ret == 0)
+        ret = listen_to(hv, hv->kick_fd, KICK_ID);
+    if (ret == 0)
+        ret = listen_to(hv, hv->virtual_fd, VIRTUAL_ID);
+    if (ret != 0)
+        return ret;
+    (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);     /* this thread's: an alarm is not late by the usual 50 us */
     hv->spin_ns = SPIN_NS;
     pthread_mutex_lock(&hv->lock);
     while (ret >= 0 && !atomic_load_explicit(&hv->stop, memory_order_acquire)) {
         let_in(hv);
         bool any = serve_hot(hv);
         continue_calls(hv);
-        int64_t deadline = hv->nr_heap > 0 ? xp_park_expire(hv, xp_hv_system_time(hv)) : XP_FOREVER;
+        int64_t deadline = run_timers(hv);
         if (any || hv->nr_continued > 0) {
             /* The cold ones must not wait for the hot ones to pause. */
             if (++turns % 32 == 0 || hv->nr_continued > 0)
                 ret = collect(hv, 0);
             continue;
         }
-        if (!spin(hv))
+        if (!spin(hv, deadline))
             ret = sleep_until_rung(hv, deadline);
     }
     pthread_mutex_unlock(&hv->lock);

@@ -11,6 +11,7 @@
 #include "m2p.h"
 #include "pagelist.h"
 #include "park.h"
+#include "runstate.h"
 #include "start.h"
 
 #include <errno.h>
@@ -109,6 +110,7 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     d->upcall_fd = d->doorbell = d->boot_sock = d->pidfd = -1;
     d->window = (struct xp_window){.uffd = -1, .pagemap_fd = -1};
     d->created_ns = xp_hv_system_time(hv);
+    xp_vcpu_init(d);
     (void)snprintf(d->name, sizeof d->name, "%s", plan->name);
     int ret = take_pages(d, plan->nr_pages);
     if (ret == 0 && (ret = take_hv_pages(d)) != 0)
@@ -197,6 +199,7 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
     int ret = d == NULL ? -XEN_ESRCH : d->state != XP_DS_BUILDING ? -XEN_EINVAL : xp_dispatch_add(d);
     if (ret == 0) {
         d->state = XP_DS_RUNNING;
+        xp_clock_new_domain(d);
         xp_board_changed(hv);
     }
     xp_hv_unlock(hv);
@@ -251,6 +254,7 @@ int xp_domain_dying(struct xp_hv *hv, xp_domid_t domid)
         hv->nr_continued -= d->pending_mask != 0;
         d->pending_mask = 0;
         xp_park_destroy(d);
+        xp_vcpu_destroy(d);
     }
     xp_hv_unlock(hv);
     return ret;
@@ -330,6 +334,7 @@ static void fill_info(const struct xp_domain *d, struct xp_domain_info *info)
         .nr_direct = d->nr_direct, .nr_grant_frames = d->nr_grant_frames, .nr_maptrack = d->nr_maptrack,
         .nr_board = d->nr_board, .nr_zombies = d->hv->frames.zombies[d->domid], .call_mfn = d->call_mfn.v,
         .shared_info_mfn = d->shared_info_mfn.v, .start_info_mfn = d->start_info_mfn.v, .created_ns = d->created_ns,
+        .virtual_time_ns = xp_cpu_ns(d->pid), .nr_alarms = d->vcpu.nr_alarms,
     };
     memcpy(info->name, d->name, sizeof info->name);
     memcpy(info->crash_reason, d->crash_reason, sizeof info->crash_reason);

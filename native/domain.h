@@ -12,8 +12,10 @@
 #ifndef XP_DOMAIN_H
 #define XP_DOMAIN_H
 
+#include "clock.h"
 #include "frames.h"
 #include "ours.h"
+#include "vcpu.h"
 #include "wakefd.h"
 #include "window.h"
 #include <pthread.h>
@@ -110,6 +112,8 @@ struct xp_domain {
     struct xp_park *parked;      /* XP_CALL_SLOTS of them, made at the first wait */
     uint32_t parked_mask;        /* slots whose call waits in the hypervisor */
 
+    struct xp_vcpu vcpu;         /* vcpu.h */
+
     /* dispatch.c */
     struct xp_call_trace trace[XP_CALL_TRACE];
     uint64_t nr_calls, nr_doorbells, nr_upcalls;
@@ -146,9 +150,8 @@ struct xp_hv {
     struct xp_waker waker;       /* signals the eventfds that domains hold, too */
     int kick_fd;                 /* eventfd: the policy thread wants the dispatcher's attention */
     uint64_t news[XP_MAX_DOMAINS / 64];  /* bit per domid: something for the policy thread */
-    int64_t boot_ns;             /* CLOCK_MONOTONIC when system time was 0 */
-    int64_t boot_wall_ns;        /* CLOCK_REALTIME at the same moment */
-    uint64_t tsc_hz;
+    struct xp_clock clock;       /* clock.h */
+    struct xp_timers timers;     /* timer.h: every deadline there is */
 
     /* dispatch.c */
     struct xp_domain *hot[XP_HOT_MAX];
@@ -160,10 +163,11 @@ struct xp_hv {
     uint32_t spin_ns, spin_backoff, spin_fails;
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
 
-    /* park.c: a heap of the parked calls that have a deadline */
-    struct xp_park **heap;
-    uint32_t nr_heap, heap_size;
+    /* park.c */
     uint32_t nr_waiting;         /* calls that wait for the board or a name, in any domain */
+
+    /* alarm.c */
+    int virtual_fd;              /* signalfd of the kernel's timers on virtual time; the dispatcher's thread alone reads it */
 };
 
 /* A live domain (BUILDING, RUNNING or SHUTDOWN; not DYING) or NULL. */

@@ -24,22 +24,6 @@ int xp_upcall_begin(struct xen_shared_info *si)
     return was != 0;
 }
 
-uint64_t xp_system_time(const struct xen_shared_info *si)
-{
-    const struct xen_vcpu_time_info *time = &si->vcpu_info[0].time;
-    uint32_t version;
-    uint64_t ns;
-    do {
-        /* Pairs with the hypervisor's release of an even version. */
-        version = __atomic_load_n(&time->version, __ATOMIC_ACQUIRE);
-        uint64_t ticks = xp_tsc() - time->tsc_timestamp;
-        ticks = time->tsc_shift >= 0 ? ticks << time->tsc_shift : ticks >> -time->tsc_shift;
-        ns = time->system_time + (uint64_t)(((unsigned __int128)ticks * time->tsc_to_system_mul) >> 32);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    } while ((version & 1) != 0 || __atomic_load_n(&time->version, __ATOMIC_RELAXED) != version);
-    return ns;
-}
-
 void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32_t frame, uint16_t flags)
 {
     entry->domid = domid;

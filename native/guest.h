@@ -1,5 +1,5 @@
 /*
- * guest.h: small things that a domain's own code does in its own pages: taking upcalls, reading time, the flag protocol of its
+ * guest.h: small things that a domain's own code does in its own pages: taking upcalls, the flag protocol of its
  * grant entries, leaving a page, the record of its crash.
  *
  * Nothing here is trusted by anybody: it runs in the guest. Sources: public/xen.h, public/grant_table.h.
@@ -15,9 +15,6 @@ int xp_upcall_take(struct xen_shared_info *si, uint32_t port);
 
 /* Clears upcall_pending and the selector before the ports are scanned; 1 if there was an upcall. */
 int xp_upcall_begin(struct xen_shared_info *si);
-
-/* System time in ns by vcpu 0's time info; never torn. */
-uint64_t xp_system_time(const struct xen_shared_info *si);
 
 /* Makes an entry valid: domid and frame first, flags last. */
 void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32_t frame, uint16_t flags);

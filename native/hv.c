@@ -23,25 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Ticks of the TSC a second, against CLOCK_MONOTONIC over 10 ms. */
-static uint64_t measure_tsc(void)
-{
-    const struct timespec pause = {.tv_nsec = 10000000};
-    int64_t from_ns = xp_now_ns();
-    uint64_t from = xp_tsc();
-    nanosleep(&pause, NULL);
-    uint64_t ticks = xp_tsc() - from;
-    int64_t ns = xp_now_ns() - from_ns;
-    return (uint64_t)((unsigned __int128)ticks * 1000000000u / (uint64_t)ns);
-}
-
 static int open_descriptors(struct xp_hv *hv)
 {
     hv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -88,12 +69,10 @@ struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int
         *error = -XEN_ENOMEM;
         return NULL;
     }
-    hv->epoll_fd = hv->control_fd = hv->kick_fd = -1;
+    hv->epoll_fd = hv->control_fd = hv->kick_fd = hv->virtual_fd = -1;
     pthread_mutex_init(&hv->lock, NULL);
     hv->may_spin = may_spin;
-    hv->boot_ns = xp_now_ns();
-    hv->boot_wall_ns = clock_ns(CLOCK_REALTIME);
-    hv->tsc_hz = measure_tsc();
+    xp_clock_start(hv);
     *error = nr_frames < 16 || nr_frames >= UINT32_MAX ? -XEN_EINVAL : open_descriptors(hv);
     if (*error == 0)
         *error = map_memory(hv, memory_fd, nr_frames);
@@ -108,7 +87,7 @@ struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int
 
 void xp_hv_destroy(struct xp_hv *hv)
 {
-    const int fds[] = {hv->epoll_fd, hv->control_fd, hv->kick_fd};
+    const int fds[] = {hv->epoll_fd, hv->control_fd, hv->kick_fd, hv->virtual_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -120,7 +99,7 @@ void xp_hv_destroy(struct xp_hv *hv)
     if (hv->domains[0] != NULL)
         xp_board_destroy(hv->domains[0]);
     free(hv->domains[0]);
-    free(hv->heap);
+    xp_timers_free(&hv->timers);
     pthread_mutex_destroy(&hv->lock);
     free(hv);
 }
@@ -139,11 +118,6 @@ struct xp_domain *xp_hv_domain(struct xp_hv *hv, xp_domid_t domid)
 struct xp_domain *xp_domain_by_arg(struct xp_domain *caller, xp_domid_t domid)
 {
     return domid == 0x7ff0 /* DOMID_SELF */ ? caller : xp_hv_domain(caller->hv, domid);
-}
-
-int64_t xp_hv_system_time(const struct xp_hv *hv)
-{
-    return xp_now_ns() - hv->boot_ns;
 }
 
 void xp_hv_news_of(struct xp_domain *d)
@@ -217,7 +191,8 @@ void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info)
         .nr_frames = hv->frames.nr, .nr_free = hv->frames.nr_free, .nr_dirty = hv->frames.nr_dirty,
         .nr_xen = hv->frames.nr_xen, .m2p_mfn = hv->m2p_mfn.v, .nr_m2p_frames = hv->nr_m2p_frames,
         .nr_domains = hv->nr_domains, .nr_calls = hv->nr_calls, .nr_sleeps = hv->nr_sleeps, .nr_spins = hv->nr_spins,
-        .nr_spin_hits = hv->nr_spin_hits, .tsc_hz = hv->tsc_hz, .system_time_ns = xp_hv_system_time(hv),
+        .nr_spin_hits = hv->nr_spin_hits, .tsc_hz = xp_clock_hz(&hv->clock), .system_time_ns = xp_hv_system_time(hv),
+        .wall_clock_ns = hv->clock.wall_ns, .nr_time_told = hv->clock.nr_told,
         .control_fd = hv->control_fd, .base = hv->frames.base,
     };
     xp_hv_unlock(hv);

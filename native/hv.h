@@ -12,6 +12,7 @@
 
 #include "dispatch.h"
 #include "domain.h"
+#include "runstate.h"
 
 /* Maps memory_fd (nr frames, backed). Returns NULL and *error = -errno. */
 struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int *error);
@@ -77,6 +78,8 @@ struct xp_domain_info {
     uint32_t nr_evtchns, nr_direct, nr_grant_frames, nr_maptrack, nr_board, nr_zombies;
     uint64_t call_mfn, shared_info_mfn, start_info_mfn;
     int64_t created_ns;
+    int64_t virtual_time_ns;     /* ns its process has run */
+    uint64_t nr_alarms;
     char name[64];
     char crash_reason[160];
     /* the domain's own claim (call page): a signal it caught before it died */
@@ -102,6 +105,8 @@ struct xp_hv_info {
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
     uint64_t tsc_hz;
     int64_t system_time_ns;
+    int64_t wall_clock_ns;       /* when system time was 0 */
+    uint64_t nr_time_told;       /* times that a domain's clock was set right */
     int control_fd;
     void *base;
 };

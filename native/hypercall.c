@@ -22,6 +22,7 @@ static handler_fn *handler_of(uint32_t nr)
     switch (nr) {
     case __HYPERVISOR_memory_op: return xp_do_memory_op;
     case __HYPERVISOR_multicall: return do_multicall;
+    case __HYPERVISOR_set_timer_op: return xp_do_set_timer_op;
     case __HYPERVISOR_xen_version: return xp_do_xen_version;
     case __HYPERVISOR_console_io: return xp_do_console_io;
     case __HYPERVISOR_grant_table_op: return xp_do_grant_table_op;

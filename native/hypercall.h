@@ -18,6 +18,7 @@ int64_t xp_do_xen_version(struct xp_domain *d, struct xp_call *call);   /* versi
 int64_t xp_do_console_io(struct xp_domain *d, struct xp_call *call);    /* console.c */
 int64_t xp_do_sched_op(struct xp_domain *d, struct xp_call *call);      /* sched.c */
 int64_t xp_do_vcpu_op(struct xp_domain *d, struct xp_call *call);       /* vcpu.c */
+int64_t xp_do_set_timer_op(struct xp_domain *d, struct xp_call *call);  /* alarm.c */
 int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call);     /* memory.c */
 int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call);    /* xenproc_op.c */
 

@@ -22,6 +22,7 @@ enum xp_op {
     XP_OP_lookup = 4,        /* (va of struct xp_op_board): take it, waiting until it is there */
     XP_OP_resolve = 5,       /* (va of struct xp_op_board): domid of a name, waiting until it exists */
     XP_OP_upcall_fd = 6,     /* (): send an eventfd that is signalled with every upcall */
+    XP_OP_set_virtual_timer = 16, /* (ns of virtual time, 0: none): VIRQ_TIMER when this domain has run for so long */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };

@@ -1,8 +1,8 @@
 /*
  * park.h: calls that wait in the hypervisor: SCHEDOP_block, SCHEDOP_poll, a look at the board, a name, a shutdown.
  *
- * A parked call keeps its slot; its deadline, if it has one, is in a heap, so that waiting costs nothing.
- *   1. A slot is parked at most once; completing or cancelling it takes it out of the heap.
+ * A parked call keeps its slot; its deadline, if it has one, is in the queue of timers, so that waiting costs nothing.
+ *   1. A slot is parked at most once; completing or cancelling it cancels its timer.
  *   2. What a guest asked to wait for was copied when it was parked.
  *
  * Tour H:060
@@ -18,11 +18,10 @@ enum xp_park_kind {
 
 struct xp_park {
     struct xp_domain *d;
-    int64_t deadline;            /* system time, or XP_FOREVER */
+    struct xp_timer timer;       /* set if there is a deadline */
     uint64_t va;                 /* of the board struct, for LOOKUP and RESOLVE */
     uint32_t *ports;             /* POLL */
     uint32_t nr_ports;
-    uint32_t heap_at;            /* index in the heap, or UINT32_MAX */
     uint8_t kind;
     uint8_t slot;
 };
@@ -40,7 +39,7 @@ void xp_park_destroy(struct xp_domain *d);
 /* Completes what waits for events and has them now. */
 void xp_park_events(struct xp_domain *d);
 
-/* Completes what is due; returns the next deadline or XP_FOREVER. */
-int64_t xp_park_expire(struct xp_hv *hv, int64_t now);
+/* Its time is over. */
+void xp_park_due(struct xp_park *p);
 
 #endif

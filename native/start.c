@@ -10,41 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Scales the TSC as pvclock does: ns = (ticks << shift) * mul >> 32. */
-static void scale(uint64_t hz, uint32_t *mul, int8_t *shift)
-{
-    int s = 0;
-    uint64_t ticks = hz;
-    while (ticks > 2000000000u) {
-        ticks >>= 1;
-        s--;
-    }
-    while (ticks <= 1000000000u) {
-        ticks <<= 1;
-        s++;
-    }
-    *mul = (uint32_t)(((unsigned __int128)1000000000u << 32) / ticks);
-    *shift = (int8_t)s;
-}
-
 void xp_start_shared_info(struct xp_domain *d)
 {
     struct xen_shared_info *si = d->shared_info;
-    struct xen_vcpu_time_info *time = &si->vcpu_info[0].time;
-    const struct xp_hv *hv = d->hv;
     memset(si, 0, sizeof *si);
     for (int i = 0; i < XEN_LEGACY_MAX_VCPUS; i++)
         si->vcpu_info[i].evtchn_upcall_mask = 1;
     memset(si->evtchn_mask, 0xff, sizeof si->evtchn_mask);
-    scale(hv->tsc_hz, &time->tsc_to_system_mul, &time->tsc_shift);
-    time->flags = XEN_PVCLOCK_TSC_STABLE_BIT;
-    time->tsc_timestamp = xp_tsc();
-    time->system_time = (uint64_t)xp_hv_system_time(hv);
-    time->version = 2;
-    si->wc_sec = (uint32_t)((uint64_t)(hv->boot_wall_ns / 1000000000) & UINT32_MAX);
-    si->wc_sec_hi = (uint32_t)((uint64_t)(hv->boot_wall_ns / 1000000000) >> 32);
-    si->wc_nsec = (uint32_t)(hv->boot_wall_ns % 1000000000);
-    si->wc_version = 2;
 }
 
 void xp_start_info(struct xp_domain *d, const struct xp_domain_plan *plan)

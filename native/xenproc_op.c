@@ -2,6 +2,7 @@
  * xenproc_op.c: our own hypercall (ours.h): results and tracebacks, direct ports, descriptors, the board.
  */
 #include "abi.h"
+#include "alarm.h"
 #include "board.h"
 #include "evtchn.h"
 #include "guestmem.h"
@@ -100,6 +101,7 @@ int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)
     case XP_OP_lookup: return xp_board_lookup(d, call, args[1]);
     case XP_OP_resolve: return xp_board_resolve(d, call, args[1]);
     case XP_OP_upcall_fd: return upcall_fd(d);
+    case XP_OP_set_virtual_timer: return xp_alarm_set_virtual(d, args[1]);
     default: return -XEN_ENOSYS;
     }
 }

@@ -172,6 +172,13 @@ struct xen_vcpu_register_runstate_memory_area {
         uint64_t p;
     } addr;
 };
+struct xen_vcpu_register_time_memory_area {
+    union {
+        uint64_t h;
+        uint64_t v;
+        uint64_t p;
+    } addr;
+};
 struct xen_vcpu_set_periodic_timer {
     uint64_t period_ns;
 };

@@ -39,6 +39,8 @@ struct xp_domain_info {
     uint32_t nr_evtchns, nr_direct, nr_grant_frames, nr_maptrack, nr_board, nr_zombies;
     uint64_t call_mfn, shared_info_mfn, start_info_mfn;
     int64_t created_ns;
+    int64_t virtual_time_ns;
+    uint64_t nr_alarms;
     char name[64];
     char crash_reason[160];
     uint32_t crash_signo;
@@ -55,6 +57,8 @@ struct xp_hv_info {
     uint64_t nr_calls, nr_sleeps, nr_spins, nr_spin_hits;
     uint64_t tsc_hz;
     int64_t system_time_ns;
+    int64_t wall_clock_ns;
+    uint64_t nr_time_told;
     int control_fd;
     void *base;
 };
@@ -71,6 +75,8 @@ int xp_domain_set_max(struct xp_hv *hv, uint16_t domid, uint64_t max_pages);
 int xp_domain_start(struct xp_hv *hv, uint16_t domid);
 int xp_domain_dying(struct xp_hv *hv, uint16_t domid);
 int xp_domain_teardown(struct xp_hv *hv, uint16_t domid);
+int xp_domain_paused(struct xp_hv *hv, uint16_t domid, bool paused);
+int xp_hv_set_wall_clock(struct xp_hv *hv, int64_t wall_ns, int64_t at_ns);
 int xp_domain_virq(struct xp_hv *hv, uint16_t domid, uint32_t virq);
 int xp_domain_info(struct xp_hv *hv, uint16_t domid, struct xp_domain_info *info);
 int xp_domain_report(struct xp_hv *hv, uint16_t domid, uint8_t *out, uint32_t max);

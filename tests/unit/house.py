@@ -45,7 +45,7 @@ UNPICKLERS = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 # What a user's program or guest touches; the other modules are our own business and tested through these.
 PUBLIC = re.compile(
     r"xenproc(\.(errors|ring|vchan|semaphore|dom0\.(toolstack|domain)"
-    r"|guest\.(kernel|balloon|console|memory|evtchn|gnttab|board|hypercall)))?"
+    r"|guest\.(kernel|balloon|clock|console|memory|evtchn|gnttab|board|hypercall)))?"
 )
 
 

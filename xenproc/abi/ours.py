@@ -20,6 +20,7 @@ class XenprocOp(XenEnum, prefix="XP_OP_"):
     lookup = 4
     resolve = 5
     upcall_fd = 6
+    set_virtual_timer = 16
 
 
 class ReportKind(XenEnum, prefix="XP_REPORT_"):

@@ -117,6 +117,17 @@ class Hypervisor:
         """Return machine memory, isolation and counters."""
         return self._client.call("info")
 
+    def wall_clock(self) -> int:
+        """Return the machine's wall clock: ns since 1970 (at the start: the host's)."""
+        return self._client.call("wall_clock")
+
+    def set_wall_clock(self, wall_ns: int) -> None:
+        """Set every domain's wall clock, in ns since 1970; real time goes on as before. Only Domain0 can.
+
+        Raises HypercallError (EINVAL: before the machine's start would be before 1970).
+        """
+        self._client.call("set_wall_clock", wall_ns=wall_ns)
+
     # ---- its end ----
 
     def close(self, timeout: float = 2 * DEFAULT_TIMEOUT) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xenproc.abi import Hypercall
+from xenproc.abi.ours import XenprocOp
 from xenproc.errors import HypercallError, Timeout, WouldBlock
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SIZE, timeout_ns
@@ -17,7 +18,7 @@ from xenproc.units import PAGE_SIZE, timeout_ns
 DEFAULT_TIMEOUT = 5.0
 MODES = {"poll": lib.XP_WAIT_POLL, "adaptive": lib.XP_WAIT_ADAPTIVE, "block": lib.XP_WAIT_BLOCK}
 _ARG_BYTES = 1024
-_OPS = ("report", "evtchn_direct", "direct_fd", "publish", "lookup", "resolve", "upcall_fd")
+_OPS = {int(op): op.name for op in XenprocOp}
 
 
 class ArgPool:
@@ -117,5 +118,5 @@ class Hypercalls:
 
     def xenproc_op(self, cmd: int, *args: int, timeout_ns: int | None = None) -> int:
         """Make a call of our own hypercall."""
-        op = _OPS[cmd] if cmd < len(_OPS) else f"xenproc_op {cmd}"
+        op = _OPS.get(cmd, f"xenproc_op {cmd}")
         return self.call(lib.XP_HYPERVISOR_xenproc_op, cmd, *args, op=op, timeout_ns=timeout_ns)

@@ -3,7 +3,7 @@
     def guest(g):
         g.console.print(f"hello from domain {g.domid}")
 
-Everything hangs off `Guest`: console, memory, hypercalls, events, grants, the board, rings and channels to other domains.
+Everything hangs off `Guest`: console, memory, hypercalls, events, time, grants, the board, rings and channels to other domains.
 """
 # Tour G:010
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xenproc.abi import Hypercall, SchedOp, ShutdownReason
 from xenproc.errors import HypercallError, Timeout
 from xenproc.guest.board import Board
+from xenproc.guest.clock import Clock
 from xenproc.guest.console import Console
 from xenproc.guest.evtchn import Events
 from xenproc.guest.gnttab import Grants
@@ -54,6 +55,7 @@ class Guest:
         self.console = Console(self.hypercalls)
         shared_info = self.start_info.shared_info + window_base
         self.events = Events(self.hypercalls, shared_info, window_base, boot)
+        self.clock = Clock(self.hypercalls, self.events)
         self.grants = Grants(self.hypercalls, window_base)
         self.board = Board(self.hypercalls)
         self._balloon: Balloon | None = None
@@ -164,7 +166,7 @@ def rehearse(page: int) -> None:
     calls = Hypercalls(page, -1, ArgPool(page, 1), 0)
     with calls.struct("struct xen_sched_shutdown", reason=0):
         Console(calls)
-    Events(calls, page, page, None)  # type: ignore[arg-type]
+    Clock(calls, Events(calls, page, page, None))  # type: ignore[arg-type]
     Grants(calls, page)
     Board(calls)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
+from xenproc.hv import wallclock
 from xenproc.hv.hypervisor import MIN_FRAMES, HypervisorProcess
 from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
@@ -96,6 +97,10 @@ class Control:
         if op == "follow":
             pos, data, ended = await hv.follow(request["domid"], request["pos"], request["limit"])
             return {"pos": pos, "text": data.decode("latin-1"), "ended": ended}
+        if op == "wall_clock":
+            return wallclock.wall_clock(hv.core)
+        if op == "set_wall_clock":
+            return wallclock.set_wall_clock(hv.core, request["wall_ns"])
         if op == "info":
             return hv.info()
         if op == "kernel_objects":

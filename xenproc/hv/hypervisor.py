@@ -376,6 +376,7 @@ class HypervisorProcess:
         """Stop or continue a domain's process. Raises NoSuchDomain."""
         record = self.find(domid)
         signal.pidfd_send_signal(record.pidfd, signal.SIGSTOP if stop else signal.SIGCONT)
+        lib.xp_domain_paused(self.core, domid, stop)
         record.paused = stop
 
     def shutdown(self, domid: int, reason: str) -> None:
@@ -446,6 +447,8 @@ class HypervisorProcess:
             "spin_hits": info.nr_spin_hits,
             "tsc_hz": info.tsc_hz,
             "system_time_ns": info.system_time_ns,
+            "wall_clock_ns": info.wall_clock_ns + info.system_time_ns,
+            "time_told": info.nr_time_told,
             "isolation": self.spawner.isolation(),
             "audit": lib.xp_hv_audit(self.core),
             "kernel_objects": _kernel_objects(),
