@@ -175,6 +175,25 @@ void xp_grant_unpin(struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, bool
     put_frame(granter, mfn, readonly);
 }
 
+/* ---- transfers to it ---- */
+
+int16_t xp_grant_accept(struct xp_domain *receiver, xp_gref_t ref, xp_domid_t giver)
+{
+    if (ref / XP_GRANTS_PER_FRAME >= receiver->nr_grant_frames)
+        return GNTST_general_error;
+    return xp_grant_entry_commit(entry_of(receiver, ref), giver);
+}
+
+void xp_grant_complete(struct xp_domain *receiver, xp_gref_t ref, xp_mfn_t mfn)
+{
+    xp_grant_entry_complete(entry_of(receiver, ref), mfn);
+}
+
+void xp_grant_decline(struct xp_domain *receiver, xp_gref_t ref)
+{
+    xp_grant_entry_clear(entry_of(receiver, ref), GTF_transfer_committed);
+}
+
 /* ---- the end ---- */
 
 /* The mappings of a dead process: true if there are more. */

@@ -2,7 +2,7 @@
  * grant.h: grant tables, version 1: what a domain lets others use, and who uses it.
  *
  * grant_entry.c owns the protocol on the flags of one entry, grant.c the granting side (table, uses), maptrack.c the
- * mapping side (handles, windows), grant_op.c HYPERVISOR_grant_table_op. Called with the hypervisor's lock held.
+ * mapping side (handles, windows), grant_transfer.c the page flip, grant_op.c HYPERVISOR_grant_table_op. Called with the hypervisor's lock held.
  *   1. The table's frames are the hypervisor's, the words in them the domain's to change at any time: an entry is read
  *      once, and used only after its use bits were set by compare and swap on what was read.
  *   2. A use (struct xp_grant_pins) counts what is in force; while there is one the entry's frame and user are those of
@@ -26,7 +26,7 @@ struct xen_grant_entry_v1;
  * at its machine address (dev_bus_addr) in the window. Unlike Xen: one unmap ends the whole mapping, host and device;
  * GNTST_eagain on unmap: the process still has the page, it must drop it first (madvise) and ask again;
  * application maps and maps by page-table entry are refused (GNTST_general_error); frames of the hypervisor's making
- * are never granted (GNTST_bad_page); transfer and version 2 are -XEN_ENOSYS.
+ * are never granted (GNTST_bad_page); version 2 is -XEN_ENOSYS. For transfer see grant_transfer.c.
  */
 int64_t xp_do_grant_table_op(struct xp_domain *d, struct xp_call *call);
 
@@ -66,6 +66,10 @@ uint64_t xp_grant_audit(struct xp_domain *d);
 int16_t xp_grant_entry_claim(struct xen_grant_entry_v1 *entry, xp_domid_t user, bool readonly, bool fresh, bool map);
 void xp_grant_entry_clear(struct xen_grant_entry_v1 *entry, uint16_t flags);
 
+/* The same for a transfer: from `giver` accepted and committed to (general_error: no such offer), then done or not. */
+int16_t xp_grant_entry_commit(struct xen_grant_entry_v1 *entry, xp_domid_t giver);
+void xp_grant_entry_complete(struct xen_grant_entry_v1 *entry, xp_mfn_t mfn);
+
 /* grant.c: frames of a table as Xen counts them (the first one is always there), and growing it: 0, -XEN_ENOMEM. */
 uint32_t xp_grant_nr_frames(const struct xp_domain *d);
 int xp_grant_grow(struct xp_domain *d, uint32_t nr_frames);
@@ -74,6 +78,14 @@ void xp_grant_shrink(struct xp_domain *d, uint32_t nr_frames);  /* undoes a grow
 /* One more use of an entry by user: checks and counts; *mfn is the frame. And its end. */
 int16_t xp_grant_pin(struct xp_domain *granter, xp_gref_t ref, xp_domid_t user, bool readonly, bool map, xp_mfn_t *mfn);
 void xp_grant_unpin(struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, bool readonly);
+
+/* Does receiver's entry accept a page of giver's? Committed to, until it is completed or declined. */
+int16_t xp_grant_accept(struct xp_domain *receiver, xp_gref_t ref, xp_domid_t giver);
+void xp_grant_complete(struct xp_domain *receiver, xp_gref_t ref, xp_mfn_t mfn);
+void xp_grant_decline(struct xp_domain *receiver, xp_gref_t ref);
+
+/* grant_transfer.c: one argument of GNTTABOP_transfer. 0 or -XEN_EFAULT. */
+int xp_grant_transfer(struct xp_domain *d, uint64_t va);
 
 /* May the frame be written by way of a grant or a copy? Not while it is a page table or a descriptor table. */
 bool xp_grant_may_write(const struct xp_frame *frame);

@@ -44,3 +44,18 @@ void xp_grant_entry_clear(struct xen_grant_entry_v1 *entry, uint16_t flags)
     /* release: what was done with the frame is done before the domain sees the use end (its acquire load of flags) */
     (void)__atomic_fetch_and(word_of(entry), ~(uint32_t)flags, __ATOMIC_RELEASE);
 }
+
+int16_t xp_grant_entry_commit(struct xen_grant_entry_v1 *entry, xp_domid_t giver)
+{
+    uint32_t seen = GTF_accept_transfer | (uint32_t)giver << 16;
+    /* All of it: an offer that is committed to, or has other flags, is none. acquire: as above */
+    return __atomic_compare_exchange_n(word_of(entry), &seen, seen | GTF_transfer_committed, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED) ? GNTST_okay : GNTST_general_error;
+}
+
+void xp_grant_entry_complete(struct xen_grant_entry_v1 *entry, xp_mfn_t mfn)
+{
+    __atomic_store_n(&entry->frame, (uint32_t)mfn.v, __ATOMIC_RELAXED);
+    /* release: pairs with the domain's acquire of flags, after which it reads the frame */
+    (void)__atomic_fetch_or(word_of(entry), GTF_transfer_completed, __ATOMIC_RELEASE);
+}

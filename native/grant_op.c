@@ -326,6 +326,8 @@ int64_t xp_do_grant_table_op(struct xp_domain *d, struct xp_call *call)
         return each(d, call, sizeof(struct xen_gnttab_unmap_grant_ref), MAP_STEP, unmap_one);
     case GNTTABOP_copy:
         return each(d, call, sizeof(struct xen_gnttab_copy), COPY_STEP, copy_one);
+    case GNTTABOP_transfer:
+        return each(d, call, sizeof(struct xen_gnttab_transfer), MAP_STEP, xp_grant_transfer);
     case GNTTABOP_setup_table: return setup_table(d, va, count);
     case GNTTABOP_query_size: return query_size(d, va, count);
     case GNTTABOP_set_version: return set_version(d, va);

@@ -42,6 +42,22 @@ int xp_grant_entry_end(struct xen_grant_entry_v1 *entry)
     return 0;
 }
 
+int64_t xp_grant_transfer_taken(struct xen_grant_entry_v1 *entry)
+{
+    /* Pairs with the hypervisor's release of completed (grant_entry.c): the frame was written before it. */
+    if ((__atomic_load_n(&entry->flags, __ATOMIC_ACQUIRE) & GTF_transfer_completed) == 0)
+        return -XEN_EAGAIN;
+    uint32_t mfn = __atomic_load_n(&entry->frame, __ATOMIC_RELAXED);
+    __atomic_store_n(&entry->flags, 0, __ATOMIC_RELEASE);
+    return mfn;
+}
+
+int xp_grant_transfer_end(struct xen_grant_entry_v1 *entry)
+{
+    uint16_t flags = GTF_accept_transfer;
+    return __atomic_compare_exchange_n(&entry->flags, &flags, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) ? 0 : -XEN_EBUSY;
+}
+
 int xp_pages_leave(uint64_t address, uint64_t nr)
 {
     XP_FAULT_POINT("window.leave.before");

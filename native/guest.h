@@ -22,6 +22,12 @@ void xp_grant_entry_set(struct xen_grant_entry_v1 *entry, uint16_t domid, uint32
 /* Ends access unless it is being used: 0, or -XEN_EBUSY. */
 int xp_grant_entry_end(struct xen_grant_entry_v1 *entry);
 
+/* What has come by an entry that accepts a transfer: the frame, and the entry is free; -XEN_EAGAIN: nothing yet. */
+int64_t xp_grant_transfer_taken(struct xen_grant_entry_v1 *entry);
+
+/* Ends such an offer: 0, or -XEN_EBUSY: it was committed to. */
+int xp_grant_transfer_end(struct xen_grant_entry_v1 *entry);
+
 /* Drops this process's mapping of window pages, so that the hypervisor can let go of the frames. 0 or -errno. */
 int xp_page_leave(uint64_t address);
 int xp_pages_leave(uint64_t address, uint64_t nr);

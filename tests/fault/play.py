@@ -5,6 +5,7 @@ error in time, whatever the victim was doing.
 """
 
 import select
+import struct
 import time
 
 from xenproc.abi import Hypercall
@@ -133,6 +134,23 @@ def channels(g, peer: int, first: bool) -> None:
                     channel.send(data, LIMIT_S)
 
 
+def flips(g, peer: int, first: bool) -> None:
+    """Pages that change hands, in both directions."""
+    for i in range(ROUNDS):
+        if first == (i % 2 == 0):
+            refs = struct.unpack("<3I", g.board.lookup(peer, f"flip{i}", LIMIT_S))
+            g.grants.transfer(peer, list(refs), g.memory.alloc(3))
+            g.board.publish(peer, f"flipped{i}", b"")
+            assert g.balloon.deflate(3) == 3
+        else:
+            assert g.balloon.inflate(3) == 3        # room for what comes, as netfront made it
+            refs = [g.grants.accept(peer) for _ in range(3)]
+            g.board.publish(peer, f"flip{i}", struct.pack("<3I", *refs))
+            g.board.lookup(peer, f"flipped{i}", LIMIT_S)
+            for ref in refs:
+                g.grants.accepted(ref).free()
+
+
 def meet(g, name: str) -> int:
     """Return the other's number when both are there: for a name that is gone one would wait for its next bearer."""
     peer = g.board.resolve(name, 10 * LIMIT_S)
@@ -148,6 +166,7 @@ def play(g, peer: int, first: bool) -> None:
     rings(g, peer, first)
     events(g, peer, first)
     channels(g, peer, first)
+    flips(g, peer, first)
 
 
 def victim(g, point: str, count: int) -> str:

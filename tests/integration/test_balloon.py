@@ -200,3 +200,17 @@ def test_the_p2m_grows():
     memory.p2m[0] = 9
     memory.grow_p2m(3)
     assert list(memory.p2m) == [9, 8, INVALID, INVALID]
+
+
+def test_page_numbers_become_free_and_are_used_again():
+    """Also where the M2P does not know what a frame is called."""
+    words, m2p = ffi.new("uint64_t[3]", [7, 8, 9]), ffi.new("uint64_t[10]", [INVALID] * 8 + [1, 5])
+    memory = Memory(0, [])
+    memory.attach(None, int(ffi.cast("uintptr_t", words)), 3)
+    memory._m2p = memoryview(ffi.buffer(m2p)).cast("Q")
+    assert [memory.number_of(mfn) for mfn in (7, 8, 9, 6)] == [0, 1, 2, None]
+    memory.forget([7, 8, 6])
+    assert list(memory.p2m) == [INVALID, INVALID, 9]
+    assert memory.numbers(1, 3) == [0] and memory.numbers(2, 0) == [1, 3] and len(memory.p2m) == 4
+    memory.unused([3])
+    assert memory.numbers(1, 9) == [3]

@@ -12,6 +12,7 @@ OKAY, GENERAL_ERROR, BAD_DOMAIN, BAD_GNTREF, BAD_HANDLE, BAD_VIRT_ADDR = 0, -1, 
 NO_DEVICE_SPACE, PERMISSION_DENIED, BAD_PAGE, BAD_COPY_ARG, EAGAIN = -7, -8, -9, -10, -12
 TYPE_MASK, PERMIT, READONLY, READING, WRITING, SUB_PAGE = 3, 1, 4, 8, 16, 0x100
 DEVICE_MAP, HOST_MAP, MAP_READONLY, APPLICATION_MAP, CONTAINS_PTE = 1, 2, 4, 8, 16
+ACCEPT, COMMITTED, COMPLETED = 2, 4, 8
 SOURCE_GREF, DEST_GREF = 1, 2
 SELF = 0x7FF0
 PAGE = 4096
@@ -81,6 +82,7 @@ class Domain:
     fresh: int = 0                                      # the lowest handle never used
     window: dict[int, int] = field(default_factory=dict)
     dying: bool = False
+    max_pages: int = 0
 
     def nr_frames(self) -> int:
         return max(len(self.table), 1)
@@ -293,6 +295,29 @@ class Machine:
         for use in reversed(pinned):
             self._unpin(*use)
         return status
+
+    def reserved(self, d: Domain) -> int:
+        """Pages that count against its limit."""
+        return sum(frame.owner == d.domid and not frame.hv for frame in self.frames.values())
+
+    def transfer(self, d: Domain, mfn: int, domid: int, ref: int) -> int:
+        """A page of d's becomes another's, if that has an entry which accepts it."""
+        if not self._own(d, mfn) or self.frames[mfn].refs != 1 or self.frames[mfn].writers:
+            return BAD_PAGE
+        if mfn in d.window:
+            return EAGAIN
+        e = self.domains.get(domid)
+        if e is None:
+            return BAD_DOMAIN
+        if self.reserved(e) >= e.max_pages or ref >= len(e.table) * PER_FRAME:
+            return GENERAL_ERROR
+        entry = e.entry(ref)
+        if entry.flags != ACCEPT or entry.domid != d.domid:
+            return GENERAL_ERROR
+        self.frames[mfn].owner = e.domid
+        e.window[mfn] = RW
+        entry.flags, entry.frame = ACCEPT | COMMITTED | COMPLETED, mfn
+        return OKAY
 
     def setup_table(self, d: Domain, dom: int, nr_frames: int, list_is_writable: bool, new: list[int]) -> int:
         """new: the frames that the real thing took for it."""

@@ -17,7 +17,7 @@ NATIVE = Path(os.environ.get("XENPROC_TEST_NATIVE", ROOT / "native"))
 CACHE = ROOT / "build" / "hvtest"
 
 # The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
-TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "maptrack.c",
+TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_transfer.c", "maptrack.c",
           "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c"]
 USED = ["frames.c", "guestmem.c", "direct.c", "sem.c", "spin.c", "wakefd.c"]
 FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frames_alloc_extent",

@@ -7,7 +7,7 @@ from errno import EINVAL, ENOSYS, EPERM, ESRCH
 from model import grant as model
 from native.hvtest_real import Real, ffi, lib
 
-MAP, UNMAP, SETUP_TABLE, COPY, QUERY_SIZE, SET_VERSION, GET_VERSION = 0, 1, 2, 5, 6, 8, 10
+MAP, UNMAP, SETUP_TABLE, TRANSFER, COPY, QUERY_SIZE, SET_VERSION, GET_VERSION = 0, 1, 2, 4, 5, 6, 8, 10
 PAGES = 5           # of a domain's own; the first holds the arguments of its calls, the second the list of setup_table
 SEEN: Counter = Counter()
 
@@ -19,6 +19,7 @@ def expected_pairs() -> set[tuple[str, int]]:
         "map": [m.OKAY, m.BAD_GNTREF, m.GENERAL_ERROR, m.BAD_DOMAIN, m.NO_DEVICE_SPACE, m.BAD_PAGE],
         "unmap": [m.OKAY, m.BAD_HANDLE, m.GENERAL_ERROR, m.EAGAIN],
         "copy": [m.OKAY, m.PERMISSION_DENIED, m.BAD_DOMAIN, m.BAD_GNTREF, m.GENERAL_ERROR, m.BAD_PAGE, m.BAD_COPY_ARG],
+        "transfer": [m.OKAY, m.BAD_PAGE, m.EAGAIN, m.BAD_DOMAIN, m.GENERAL_ERROR],
         "setup_table": [m.OKAY, m.BAD_DOMAIN, m.PERMISSION_DENIED, m.GENERAL_ERROR, m.BAD_VIRT_ADDR],
         "query_size": [m.OKAY, m.BAD_DOMAIN, m.PERMISSION_DENIED],
         "set_version": [0, -EINVAL, -ENOSYS], "get_version": [0, -ESRCH, -EPERM],
@@ -48,6 +49,8 @@ class Lockstep:
         own = self.own[domid] = list(range(first, first + PAGES))
         hv = [mfn for mfn in range(self.real.nr_frames) if mfn not in own and self.frame(mfn).owner == domid]
         self.model.create(domid, own, hv, **limits)
+        self.model.domains[domid].max_pages = PAGES + 2
+        lib.hvtest_set_max(self.real.t, domid, PAGES + 2)
         for mfn in own[2:]:
             data = bytes([domid * 16 + mfn - first]) * 4096
             self.real.memory(mfn)[:] = self.model.frames[mfn].data[:] = data
@@ -115,6 +118,18 @@ class Lockstep:
         status = self.model.copy(self.model.domains[domid], source, dest, length, flags)
         assert (ret, got[0].status) == (0, status), (domid, source, dest, length, flags)
         SEEN["copy", status] += 1
+        return status
+
+    def transfer(self, domid: int, mfn: int, dom: int, ref: int) -> int:
+        element = {"mfn": mfn, "domid": dom, "ref": ref}
+        ret, got = self.real.grant_one(domid, TRANSFER, "transfer", element, fixed=self.honest())
+        status = self.model.transfer(self.model.domains[domid], mfn, dom, ref)
+        assert (ret, got[0].status) == (0, status), (domid, element)
+        if status == model.OKAY:
+            self.own[domid].remove(mfn)
+            self.own[dom].append(mfn)
+            assert lib.hvtest_m2p(self.real.t, mfn) == (1 << 64) - 1
+        SEEN["transfer", status] += 1
         return status
 
     def setup_table(self, domid: int, dom: int, nr_frames: int, writable: bool = True) -> int:

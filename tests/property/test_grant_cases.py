@@ -157,7 +157,7 @@ def test_a_long_batch_is_continued():
     real.close()
 
 
-@pytest.mark.parametrize("cmd", [3, 4, 7, 9, 11, 12, 13, 0xFFF])
+@pytest.mark.parametrize("cmd", [3, 7, 9, 11, 12, 13, 0xFFF])
 def test_operations_that_are_not_here(both, cmd):
     assert lib.hvtest_raw(both.real.t, 1, True, [cmd, lib.HVTEST_BASE, 1]) == -ENOSYS
 
@@ -184,3 +184,88 @@ def test_arguments_that_are_not_the_callers_memory(both):
 def test_no_arguments_are_done_at_once(both):
     for cmd in (MAP, UNMAP, COPY):
         assert lib.hvtest_raw(both.real.t, 1, True, [cmd, 0, 0]) == 0
+
+
+# ---- transfer ----
+
+
+def offered(both, ref=9):
+    """Domain 2 accepts a page of domain 1's; which page that will be."""
+    both.setup_table(2, model.SELF, 1)
+    both.write_entry(2, ref, model.ACCEPT, 1, 0)
+    both.drop(1, both.own[1][4])
+    return both.own[1][4]
+
+
+def test_a_page_changes_hands(both):
+    mfn = offered(both)
+    both.real.memory(mfn)[:] = both.model.frames[mfn].data[:] = b"\x77" * 4096
+    assert both.transfer(1, mfn, 2, 9) == model.OKAY
+    both.compare()
+    assert both.transfer(1, mfn, 2, 9) == model.BAD_PAGE, "it is not its any more"
+
+
+def test_a_page_that_somebody_reads_is_not_transferred(both):
+    """A reader holds no type, only the frame."""
+    mfn = offered(both)
+    both.write_entry(1, 8, 5, 2, mfn)
+    assert maps(both, 2, 1, 8, model.HOST_MAP | model.MAP_READONLY) == model.OKAY
+    assert both.transfer(1, mfn, 2, 9) == model.BAD_PAGE
+    both.compare()
+
+
+def test_a_receiver_takes_as_many_as_it_may_have(both):
+    """Two more than it was made with, to the page."""
+    for i in range(2):
+        mfn = offered(both, 9 + i) if i == 0 else both.own[1][3]
+        if i:
+            both.write_entry(2, 10, model.ACCEPT, 1, 0)
+            both.drop(1, mfn)
+        assert both.transfer(1, mfn, 2, 9 + i) == model.OKAY
+    mfn = both.own[1][2]
+    both.write_entry(2, 11, model.ACCEPT, 1, 0)
+    both.drop(1, mfn)
+    assert both.transfer(1, mfn, 2, 11) == model.GENERAL_ERROR
+    assert both.real.entry(2, 11).flags == model.ACCEPT, "the offer stands"
+    both.compare()
+
+
+@pytest.mark.parametrize("flags", [0, 1, 3, model.ACCEPT | model.COMMITTED, model.ACCEPT | model.COMPLETED, model.ACCEPT | 4 | 8, 0x102])
+def test_what_is_no_offer(both, flags):
+    mfn = offered(both)
+    both.write_entry(2, 9, flags, 1, 0)
+    assert both.transfer(1, mfn, 2, 9) == model.GENERAL_ERROR
+    both.compare()
+
+
+@pytest.mark.parametrize("user", [0, 2, 3, 0x7FF0])
+def test_an_offer_to_somebody_else(both, user):
+    mfn = offered(both)
+    both.write_entry(2, 9, model.ACCEPT, user, 0)
+    assert both.transfer(1, mfn, 2, 9) == model.GENERAL_ERROR
+
+
+@pytest.mark.parametrize(("what", "status"), [("shared_info", model.BAD_PAGE), ("outside", model.BAD_PAGE), ("another's", model.BAD_PAGE),
+                                             ("a page table", model.BAD_PAGE), ("still there", model.EAGAIN)])
+def test_pages_that_are_not_transferred(both, what, status):
+    mfn = offered(both)
+    if what == "a page table":
+        both.set_type(mfn, 1, 1)
+    mfn = {"shared_info": next(m for m, f in both.model.frames.items() if f.hv and f.owner == 1), "outside": 1 << 40,
+           "another's": both.own[2][2], "a page table": mfn, "still there": both.own[1][3]}[what]
+    assert both.transfer(1, mfn, 2, 9) == status
+
+
+@pytest.mark.parametrize("dom", [9, 4095, model.SELF, 0x7FF2])
+def test_receivers_that_there_are_not(both, dom):
+    assert both.transfer(1, offered(both), dom, 9) == model.BAD_DOMAIN
+
+
+@pytest.mark.parametrize("ref", [512, 1 << 20, 0xFFFFFFFF])
+def test_offers_beyond_the_table(both, ref):
+    assert both.transfer(1, offered(both), 2, ref) == model.GENERAL_ERROR
+
+
+def test_a_receiver_without_a_table(both):
+    both.create(3, {"max_grant_frames": 1, "max_maptrack": 1})
+    assert both.transfer(1, offered(both), 3, 0) == model.GENERAL_ERROR

@@ -135,6 +135,25 @@ class GrantMachine(RuleBasedStateMachine):
         if foreign:
             self.both.drop(domid, data.draw(st.sampled_from(sorted(foreign))))
 
+    # ---- pages that change hands ----
+
+    @rule(data=st.data(), ref=st.integers(0, 4), offer=st.sampled_from([2] * 9 + [6, 1, 0]), gone=st.integers(0, 9),
+          odd=st.sampled_from([0] * 8 + [1, 2, 3]))
+    def transfer(self, data, ref, offer, gone, odd):
+        """Offered and given, mostly as it should be."""
+        giver, receiver = self.some_domain(data, "giver"), self.some_domain(data, "receiver")
+        spare = self.both.own[giver][4:]        # the first ones are what these tests work with
+        if not spare or receiver not in self.both.model.domains:
+            return
+        mfn = data.draw(st.sampled_from(spare), "mfn")
+        e = self.both.model.domains[receiver]
+        if e.table and ref not in e.pins:
+            self.both.write_entry(receiver, ref, offer, giver if odd != 1 else 9, 0)
+        if gone:
+            self.both.drop(giver, mfn)
+        self.both.transfer(giver, self.some_frame(data, giver) if odd == 2 and gone == 0 else mfn,
+                           9 if odd == 3 else receiver, data.draw(REF, "ref") if odd == 2 else ref)
+
     # ---- copying ----
 
     def some_side(self, data: st.DataObject, domid: int, by_ref: bool) -> dict:

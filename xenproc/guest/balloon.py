@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xenproc.abi import Hypercall, XenMem
 from xenproc.errors import Timeout
-from xenproc.guest.memory import INVALID, Memory
+from xenproc.guest.memory import Memory
 from xenproc.native import lib
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ class Balloon:
         self._board = board
         self._lock = threading.RLock()
         self._words = memory.alloc(1)
-        self._holes: list[int] = []         # page numbers without a page
-        self._stuck: list[int] = []         # frames that this process has let go of and the hypervisor has not taken
         self._thread: threading.Thread | None = None
 
     # ---- what there is ----
@@ -73,7 +71,7 @@ class Balloon:
                     break
                 done = self._change(XenMem.decrease_reservation, mfns)
                 lib.xp_fault(b"balloon.inflate.done")
-                self._stuck += mfns[done:]
+                self.memory.absent += mfns[done:]
                 gone += done
                 if done < len(mfns):
                     break
@@ -81,18 +79,13 @@ class Balloon:
 
     def _leave(self, nr: int) -> list[int]:
         """Take free frames from the allocator, and their page numbers from them, and let go of them."""
-        mfns, self._stuck = self._stuck[:nr], self._stuck[nr:]
+        mfns, self.memory.absent = self.memory.absent[:nr], self.memory.absent[nr:]
         for first, length in self.memory.take(min(nr - len(mfns), self.memory.nr_free - RESERVE)):
             lib.xp_fault(b"balloon.inflate.taken")
             lib.xp_pages_leave(self.memory.address_of(first), length)
             lib.xp_fault(b"balloon.inflate.left")
             mfns += range(first, first + length)
-        p2m, m2p = self.memory.p2m, self.memory.m2p
-        for mfn in mfns:
-            pfn = m2p[mfn]
-            if pfn < len(p2m) and p2m[pfn] == mfn:
-                p2m[pfn] = INVALID
-                self._holes.append(pfn)
+        self.memory.forget(mfns)
         return mfns
 
     def deflate(self, nr: int) -> int:
@@ -104,28 +97,18 @@ class Balloon:
         with self._lock:
             nr = min(nr, self.maximum - self.current)
             while come < nr:
-                pfns = self._numbers(min(nr - come, _BATCH))
+                pfns = self.memory.numbers(min(nr - come, _BATCH), self.maximum)
                 done = self._change(XenMem.populate_physmap, pfns)
                 lib.xp_fault(b"balloon.deflate.done")
                 mfns = self._words.view.cast("Q")[:done].tolist()
                 for pfn, mfn in zip(pfns[:done], mfns, strict=True):
                     self.memory.p2m[pfn] = mfn
-                self._holes += pfns[done:]
+                self.memory.unused(pfns[done:])
                 self.memory.add(mfns)
                 come += done
                 if done < len(pfns):
                     break
         return come
-
-    def _numbers(self, nr: int) -> list[int]:
-        """Return `nr` page numbers that have no page; the P2M grows where there are not so many."""
-        missing = nr - len(self._holes)
-        if missing > 0:
-            end = len(self.memory.p2m)
-            self.memory.grow_p2m(max(end + missing, self.maximum))
-            self._holes += range(end, len(self.memory.p2m))
-        pfns, self._holes = self._holes[:nr], self._holes[nr:]
-        return pfns
 
     def _change(self, cmd: XenMem, numbers: Sequence[int]) -> int:
         words = self._words.view.cast("Q")

@@ -1,4 +1,4 @@
-"""Grant tables from a domain's side: granting frames to others, mapping and copying theirs.
+"""Grant tables from a domain's side: granting frames to others, mapping and copying theirs, pages that change hands.
 
 Version 1 entries; the flag protocol is Xen's (native/grantref.c): access is ended only when nobody uses the entry. A mapped page
 appears in the window at its machine address; it is left (page gone from this process) before it is unmapped, as the
@@ -10,16 +10,17 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from xenproc.abi import GnttabOp, GrantCopy, GrantFlag, GrantMap, GrantStatus, Hypercall
+from xenproc.abi import GnttabOp, GrantCopy, GrantFlag, GrantMap, GrantStatus, Hypercall, MmuUpdate
 from xenproc.errors import XenprocError
 from xenproc.guest.hypercall import Hypercalls
-from xenproc.guest.memory import Pages
+from xenproc.guest.memory import Memory, Pages
 from xenproc.native import ffi, lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
 _RESERVED = 8           # entries 0 to 7: Xen's own uses (console, xenstore)
 _PER_FRAME = 512
 _MAP_BATCH = 32
+_SELF = 0x7FF0
 
 
 class GrantError(XenprocError):
@@ -83,9 +84,10 @@ class Mapping:
 class Grants:
     """This domain's grant table and its mappings of others' frames."""
 
-    def __init__(self, hypercalls: Hypercalls, window_base: int) -> None:
+    def __init__(self, hypercalls: Hypercalls, window_base: int, memory: Memory) -> None:
         self.calls = hypercalls
         self.window_base = window_base
+        self.memory = memory
         self._lock = threading.Lock()
         self._frames: list[int] = []        # addresses of the table's frames
         self._free: list[int] = []
@@ -222,3 +224,69 @@ class Grants:
             self.calls.call(Hypercall.grant_table_op, GnttabOp.copy, address, 1, op="gnttab_copy")
             if op.status != 0:
                 raise GrantError(op.status, "gnttab_copy")
+
+    # ---- pages that change hands ----
+
+    def accept(self, domid: int) -> int:
+        """Offer to take a page of `domid`'s as our own; return the reference that it needs. Raises as grant."""
+        ref = self._take_ref()
+        lib.xp_grant_entry_set(self._entry(ref), domid, 0, GrantFlag.accept_transfer)
+        return ref
+
+    def accepted(self, ref: int) -> Pages | None:
+        """Return the page that has come by an offer, ours from now on; None: none yet, and the offer stands.
+
+        Its contents are what the giver left in it. The offer is over when a page has come.
+        """
+        mfn = lib.xp_grant_transfer_taken(self._entry(ref))
+        if mfn < 0:
+            return None
+        with self._lock:
+            self._free.append(ref)
+        self._give_number(mfn)
+        return Pages(self.memory, mfn, 1)
+
+    def withdraw(self, ref: int) -> bool:
+        """Take an offer back. False: too late, a page has come (see accepted)."""
+        if lib.xp_grant_transfer_end(self._entry(ref)) != 0:
+            return False
+        with self._lock:
+            self._free.append(ref)
+        return True
+
+    def _give_number(self, mfn: int) -> None:
+        """A free page number for a frame that came: in our P2M, and in the M2P."""
+        (pfn,) = self.memory.numbers(1, 0)
+        self.memory.p2m[pfn] = mfn
+        with self.calls.struct("struct xen_mmu_update", ptr=mfn << PAGE_SHIFT | MmuUpdate.MACHPHYS_UPDATE, val=pfn) as (address, _):
+            self.calls.raw(Hypercall.mmu_update, address, 1, 0, _SELF)
+
+    def transfer(self, domid: int, refs: list[int], pages: Pages) -> None:
+        """Make the frames of `pages` another domain's, contents and all, by offers of it (its accept); they are not ours any more.
+
+        Raises GrantError with the first refusal. What was refused is ours still, but this process has let go of it: the balloon
+        can give it back for another.
+        """
+        mfns, pages.nr = pages.mfns, 0
+        refused = None
+        lib.xp_pages_leave(pages.address, len(mfns))
+        lib.xp_fault(b"grant.transfer.left")
+        for i in range(0, len(mfns), _MAP_BATCH):
+            refused = self._transfer_batch(domid, refs[i : i + _MAP_BATCH], mfns[i : i + _MAP_BATCH]) or refused
+        lib.xp_fault(b"grant.transfer.done")
+        if refused is not None:
+            raise refused
+
+    def _transfer_batch(self, domid: int, refs: list[int], mfns: list[int]) -> GrantError | None:
+        refused, kept = None, []
+        self.memory.forget(mfns)
+        with self.calls.array("struct xen_gnttab_transfer", len(mfns)) as (address, ops):
+            for op, ref, mfn in zip(ops, refs, mfns, strict=True):
+                op.mfn, op.domid, op.ref = mfn, domid, ref
+            self.calls.call(Hypercall.grant_table_op, GnttabOp.transfer, address, len(mfns), op="gnttab_transfer")
+            for op in ops:
+                if op.status != 0:
+                    refused = refused or GrantError(op.status, f"transfer to domain {domid} by its reference {op.ref}")
+                    kept.append(op.mfn)
+        self.memory.absent += kept
+        return refused

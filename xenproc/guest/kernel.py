@@ -56,7 +56,7 @@ class Guest:
         shared_info = self.start_info.shared_info + window_base
         self.events = Events(self.hypercalls, shared_info, window_base, boot)
         self.clock = Clock(self.hypercalls, self.events)
-        self.grants = Grants(self.hypercalls, window_base)
+        self.grants = Grants(self.hypercalls, window_base, self.memory)
         self.board = Board(self.hypercalls)
         self._balloon: Balloon | None = None
 
@@ -167,7 +167,7 @@ def rehearse(page: int) -> None:
     with calls.struct("struct xen_sched_shutdown", reason=0):
         Console(calls)
     Clock(calls, Events(calls, page, page, None))  # type: ignore[arg-type]
-    Grants(calls, page)
+    Grants(calls, page, memory)
     Board(calls)
 
 

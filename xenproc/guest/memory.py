@@ -9,6 +9,7 @@ copy. Invariant: a frame is in at most one Pages at a time.
 # Tour G:050
 
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -76,21 +77,13 @@ class Memory:
         self._p2m: memoryview | None = None
         self._m2p: memoryview | None = None
         self._calls: Hypercalls | None = None
+        self._holes: list[int] = []         # page numbers without a page
+        self.absent: list[int] = []         # frames of ours that this process has let go of and nobody has taken: balloon.py
 
     def attach(self, calls: "Hypercalls", p2m: int, nr_pages: int) -> None:
         """Say where the tables are: the P2M at address `p2m` with `nr_pages` entries, the M2P where the hypervisor says."""
         self._calls = calls
         self._p2m = _words(p2m, nr_pages)
-
-    def grow_p2m(self, nr: int) -> None:
-        """Make the P2M `nr` entries long, the new ones INVALID. It moves: to private memory, as the builder's is full."""
-        old = self.p2m
-        if nr > len(old):
-            new = memoryview(ffi.buffer(ffi.new("uint64_t[]", nr))).cast("Q")
-            new[: len(old)] = old
-            for pfn in range(len(old), nr):
-                new[pfn] = INVALID
-            self._p2m = new
 
     @property
     def p2m(self) -> memoryview:
@@ -138,6 +131,52 @@ class Memory:
             self._runs = _merge([*self._runs, (mfn, nr)])
             self.nr_free += nr
 
+
+    # ---- page numbers ----
+
+    def grow_p2m(self, nr: int) -> None:
+        """Make the P2M `nr` entries long, the new ones INVALID. It moves: to private memory, as the builder's is full."""
+        old = self.p2m
+        if nr > len(old):
+            new = memoryview(ffi.buffer(ffi.new("uint64_t[]", nr))).cast("Q")
+            new[: len(old)] = old
+            for pfn in range(len(old), nr):
+                new[pfn] = INVALID
+            self._p2m = new
+
+    def number_of(self, mfn: int) -> int | None:
+        """Return what we call a machine frame: by the M2P, or where that does not know, by our own list. None: nothing."""
+        pfn = self.m2p[mfn]
+        if pfn < len(self.p2m) and self.p2m[pfn] == mfn:
+            return pfn
+        try:
+            return self.p2m.tolist().index(mfn)
+        except ValueError:
+            return None
+
+    def forget(self, mfns: Iterable[int]) -> None:
+        """These frames go: their page numbers are free."""
+        for mfn in mfns:
+            pfn = self.number_of(mfn)
+            if pfn is not None:
+                self.p2m[pfn] = INVALID
+                self._holes.append(pfn)
+
+    def numbers(self, nr: int, most: int) -> list[int]:
+        """Take `nr` page numbers that have no page; the P2M grows, to `most` at once, where there are not so many."""
+        missing = nr - len(self._holes)
+        if missing > 0:
+            end = len(self.p2m)
+            self.grow_p2m(max(end + missing, most))
+            self._holes += range(end, len(self.p2m))
+        pfns, self._holes = self._holes[:nr], self._holes[nr:]
+        return pfns
+
+    def unused(self, pfns: list[int]) -> None:
+        """Give page numbers back that have got no page."""
+        self._holes += pfns
+
+    # ---- frames that come and go ----
 
     def take(self, nr: int) -> list[tuple[int, int]]:
         """Take up to `nr` free frames for good, as (first, length) runs, shortest first; for whoever gives them away."""
