@@ -101,7 +101,9 @@ static void keep_for_later(struct xp_domain *d, const struct xp_call *call)
 static void perform(struct xp_domain *d, struct xp_call *call)
 {
     int64_t result = xp_hypercall(d, call);
-    if (result == XP_CALL_AGAIN)
+    if (call->plain)
+        xp_call_complete(d, call->slot, result);
+    else if (result == XP_CALL_AGAIN)
         keep_for_later(d, call);
     else if (result != XP_CALL_PARK)
         xp_call_complete(d, call->slot, result);

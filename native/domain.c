@@ -93,7 +93,7 @@ static int take_hv_pages(struct xp_domain *d)
 static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_domain_plan *plan)
 {
     if (domid >= XP_MAX_DOMAINS || plan->nr_pages < XP_START_PAGES + xp_p2m_pages(plan->nr_pages) + 1 ||
-        plan->nr_pages > plan->max_pages)
+        plan->nr_pages > plan->max_pages || xp_paging_mode(plan->paging) == NULL)
         return -XEN_EINVAL;
     if (hv->domains[domid] != NULL)
         return -XEN_EEXIST;
@@ -110,6 +110,7 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     d->upcall_fd = d->doorbell = d->boot_sock = d->pidfd = -1;
     d->window = (struct xp_window){.uffd = -1, .pagemap_fd = -1};
     d->created_ns = xp_hv_system_time(hv);
+    d->vcpu.mode = xp_paging_mode(plan->paging);
     xp_vcpu_init(d);
     (void)snprintf(d->name, sizeof d->name, "%s", plan->name);
     int ret = take_pages(d, plan->nr_pages);
@@ -334,7 +335,8 @@ static void fill_info(const struct xp_domain *d, struct xp_domain_info *info)
         .nr_direct = d->nr_direct, .nr_grant_frames = d->nr_grant_frames, .nr_maptrack = d->nr_maptrack,
         .nr_board = d->nr_board, .nr_zombies = d->hv->frames.zombies[d->domid], .call_mfn = d->call_mfn.v,
         .shared_info_mfn = d->shared_info_mfn.v, .start_info_mfn = d->start_info_mfn.v, .created_ns = d->created_ns,
-        .virtual_time_ns = xp_cpu_ns(d->pid), .nr_alarms = d->vcpu.nr_alarms,
+        .virtual_time_ns = xp_cpu_ns(d->pid), .nr_alarms = d->vcpu.nr_alarms, .nr_page_faults = d->vcpu.nr_page_faults,
+        .nr_syscalls = d->vcpu.nr_syscalls, .nr_other_traps = d->vcpu.nr_other_traps, .nr_irets = d->vcpu.nr_irets,
     };
     memcpy(info->name, d->name, sizeof info->name);
     memcpy(info->crash_reason, d->crash_reason, sizeof info->crash_reason);

@@ -42,6 +42,7 @@ struct xp_call {
     uint32_t slot;
     uint64_t args[6];
     uint64_t progress;           /* 0 at first; a long call is continued from here */
+    bool plain;                  /* the result is a value of the guest's own, never AGAIN or PARK */
     struct {                     /* of a multicall: the entry under way, copied once, if it is a long call itself */
         uint64_t op, args[6], progress;
         bool under_way;

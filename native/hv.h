@@ -27,6 +27,7 @@ struct xp_domain_plan {
     uint64_t nr_pages, max_pages;
     struct xp_limits limits;
     uint32_t sif_flags;
+    uint32_t paging;             /* enum xp_paging */
 };
 
 /* Takes frames and builds start_info, shared_info, ring pages and P2M in them. -XEN_EEXIST, -XEN_ENOMEM, -XEN_EINVAL. */
@@ -80,6 +81,7 @@ struct xp_domain_info {
     int64_t created_ns;
     int64_t virtual_time_ns;     /* ns its process has run */
     uint64_t nr_alarms;
+    uint64_t nr_page_faults, nr_syscalls, nr_other_traps, nr_irets; /* through the hypervisor */
     char name[64];
     char crash_reason[160];
     /* the domain's own claim (call page): a signal it caught before it died */

@@ -23,6 +23,16 @@ static handler_fn *handler_of(uint32_t nr)
     case __HYPERVISOR_memory_op: return xp_do_memory_op;
     case __HYPERVISOR_multicall: return do_multicall;
     case __HYPERVISOR_set_timer_op: return xp_do_set_timer_op;
+    case __HYPERVISOR_set_trap_table: return xp_do_set_trap_table;
+    case __HYPERVISOR_stack_switch: return xp_do_stack_switch;
+    case __HYPERVISOR_set_callbacks: return xp_do_set_callbacks;
+    case __HYPERVISOR_fpu_taskswitch: return xp_do_fpu_taskswitch;
+    case __HYPERVISOR_set_debugreg: return xp_do_set_debugreg;
+    case __HYPERVISOR_get_debugreg: return xp_do_get_debugreg;
+    case __HYPERVISOR_iret: return xp_do_iret;
+    case __HYPERVISOR_set_segment_base: return xp_do_set_segment_base;
+    case __HYPERVISOR_nmi_op: return xp_do_nmi_op;
+    case __HYPERVISOR_callback_op: return xp_do_callback_op;
     case __HYPERVISOR_xen_version: return xp_do_xen_version;
     case __HYPERVISOR_console_io: return xp_do_console_io;
     case __HYPERVISOR_grant_table_op: return xp_do_grant_table_op;
@@ -37,7 +47,12 @@ static handler_fn *handler_of(uint32_t nr)
 int64_t xp_hypercall(struct xp_domain *d, struct xp_call *call)
 {
     handler_fn *handler = handler_of(call->nr);
-    return handler == NULL ? -XEN_ENOSYS : handler(d, call);
+    if (handler == NULL)
+        return -XEN_ENOSYS;
+    /* From a process of the guest's, not its kernel. It reaches us by a trap only, and what is ours is no part of the machine. */
+    if (atomic_load_explicit(&d->calls->gst_user, memory_order_relaxed) != 0 && call->nr != XP_HYPERVISOR_xenproc_op)
+        return -XEN_EPERM;
+    return handler(d, call);
 }
 
 /* ---- multicall ---- */
@@ -57,7 +72,7 @@ static int64_t do_entry(struct xp_domain *d, struct xp_call *call)
         inner.args[i] = call->entry.args[i];
     int64_t result = xp_hypercall(d, &inner);
     call->entry.progress = inner.progress;
-    call->entry.under_way = result == XP_CALL_AGAIN;
+    call->entry.under_way = result == XP_CALL_AGAIN && !inner.plain;
     return result;
 }
 
@@ -86,7 +101,7 @@ static int64_t do_multicall(struct xp_domain *d, struct xp_call *call)
         if (!call->entry.under_way && take_entry(d, call, at) != 0)
             return -XEN_EFAULT;
         int64_t result = do_entry(d, call);
-        if (result == XP_CALL_AGAIN)
+        if (call->entry.under_way)
             return XP_CALL_AGAIN;
         if (d->state != XP_DS_RUNNING)
             return 0;

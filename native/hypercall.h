@@ -19,6 +19,16 @@ int64_t xp_do_console_io(struct xp_domain *d, struct xp_call *call);    /* conso
 int64_t xp_do_sched_op(struct xp_domain *d, struct xp_call *call);      /* sched.c */
 int64_t xp_do_vcpu_op(struct xp_domain *d, struct xp_call *call);       /* vcpu.c */
 int64_t xp_do_set_timer_op(struct xp_domain *d, struct xp_call *call);  /* alarm.c */
+int64_t xp_do_set_trap_table(struct xp_domain *d, struct xp_call *call);    /* traps.c */
+int64_t xp_do_callback_op(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_set_callbacks(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_nmi_op(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_stack_switch(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_set_segment_base(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_fpu_taskswitch(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_set_debugreg(struct xp_domain *d, struct xp_call *call);  /* debugreg.c */
+int64_t xp_do_get_debugreg(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_iret(struct xp_domain *d, struct xp_call *call);          /* bounce.c */
 int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call);     /* memory.c */
 int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call);    /* xenproc_op.c */
 

@@ -23,6 +23,8 @@ enum xp_op {
     XP_OP_resolve = 5,       /* (va of struct xp_op_board): domid of a name, waiting until it exists */
     XP_OP_upcall_fd = 6,     /* (): send an eventfd that is signalled with every upcall */
     XP_OP_set_virtual_timer = 16, /* (ns of virtual time, 0: none): VIRQ_TIMER when this domain has run for so long */
+    XP_OP_trap = 17,         /* (va of struct xp_op_trap): a trap on its way to the guest's own kernel, by the hypervisor */
+    XP_OP_set_fast_trap = 18, /* (vector, 0: none): system calls by it go straight; the paper's fast handler */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };
@@ -35,6 +37,27 @@ struct xp_op_direct {
     uint64_t mfn;            /* OUT: the event page, given to the caller's window */
     uint32_t side;           /* OUT: which half is the caller's */
     uint32_t pad;
+};
+
+#define XP_TRAP_syscall 256u     /* as a vector: the instruction of that name */
+#define XP_TRAPF_software 1u     /* raised by `int`: the gate's privilege counts */
+
+struct xp_op_trap {
+    uint32_t vector;         /* IN; OUT: what was delivered */
+    uint32_t flags;          /* IN: XP_TRAPF_* */
+    uint64_t error_code;     /* IN; OUT */
+    uint64_t address;        /* IN: of a page fault */
+    uint64_t rip, rflags, rsp, rcx, r11; /* IN: where it happened */
+    uint64_t handler;        /* OUT: the address that the guest registered */
+    uint64_t frame;          /* OUT: va of struct xp_trap_frame, on the guest's kernel stack */
+};
+
+/* From rcx on Xen's frame of a 64-bit guest; before it the paper's extra word. */
+struct xp_trap_frame {
+    uint64_t cr2;            /* of a page fault, else 0 */
+    uint64_t rcx, r11, error_code, rip;
+    uint64_t cs;             /* bit 32: upcalls were masked */
+    uint64_t rflags, rsp, ss;
 };
 
 struct xp_op_board {
@@ -73,7 +96,8 @@ struct xp_call_page {
     /* line 1: [GST] */
     _Atomic uint32_t submitted;  /* bit n: slot n has been submitted; [HV] clears what it takes */
     _Atomic uint32_t gst_cpu;    /* a hint */
-    uint8_t pad1[56];
+    _Atomic uint32_t gst_user;   /* 1: its virtual CPU runs a process of its kernel's; [HV] sets it by traps and iret, too */
+    uint8_t pad1[52];
     /* line 2: upcalls: [HV] posts, the domain waits */
     struct xp_sem upcall;
     uint8_t pad2[56];

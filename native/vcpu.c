@@ -9,6 +9,7 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "runstate.h"
+#include "traps.h"
 
 void xp_vcpu_init(struct xp_domain *d)
 {
@@ -20,6 +21,7 @@ void xp_vcpu_destroy(struct xp_domain *d)
 {
     xp_alarm_destroy(d);
     xp_runstate_destroy(d);
+    xp_traps_destroy(d);
     d->vcpu.time_area = 0;
 }
 

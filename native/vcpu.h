@@ -9,12 +9,30 @@
 #ifndef XP_VCPU_H
 #define XP_VCPU_H
 
+#include "paging.h"
 #include "timer.h"
 #include "timescale.h"
 
 #include <time.h>
 
+/* A gate of the trap table; address 0: none. */
+struct xp_trap {
+    uint64_t address;
+    uint16_t cs;
+    uint8_t flags;               /* as in struct xen_trap_info */
+};
+
+struct xp_callback {
+    uint64_t address;            /* 0: none */
+    bool masks;                  /* upcalls are masked when it is entered */
+};
+
+#define XP_CALLBACKS 8u          /* CALLBACKTYPE_* */
+
 struct xp_vcpu {
+    const struct xp_paging_mode *mode;  /* how its addresses are read: fixed at creation */
+
+
     /* clock.c: what its vcpu_time_info says, kept here, as the page can be scribbled on */
     struct xp_timescale scale;
     uint32_t time_version;       /* even */
@@ -38,6 +56,19 @@ struct xp_vcpu {
     int64_t paused_ns;           /* of earlier pauses */
     int64_t blocked_ns;          /* as told last: never less */
     int64_t runstate_told_ns;    /* when the area was last written */
+
+    /* traps.c, debugreg.c */
+    struct xp_trap *traps;       /* 256 of them, made at the first that is set */
+    struct xp_callback callback[XP_CALLBACKS];
+    uint16_t kernel_ss, gs_user_selector;
+    uint8_t fast_trap;           /* vector that goes straight to the kernel, 0: none */
+    bool task_switched;
+    uint64_t kernel_sp;
+    uint64_t segment_base[3];    /* SEGBASE_FS, GS_USER, GS_KERNEL */
+    uint64_t debugreg[8];
+
+    /* bounce.c: traps that came through the hypervisor, and returns */
+    uint64_t nr_page_faults, nr_syscalls, nr_other_traps, nr_irets;
 };
 
 struct xp_domain;

@@ -4,9 +4,11 @@
 #include "abi.h"
 #include "alarm.h"
 #include "board.h"
+#include "bounce.h"
 #include "evtchn.h"
 #include "guestmem.h"
 #include "hypercall.h"
+#include "traps.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,6 +104,8 @@ int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)
     case XP_OP_resolve: return xp_board_resolve(d, call, args[1]);
     case XP_OP_upcall_fd: return upcall_fd(d);
     case XP_OP_set_virtual_timer: return xp_alarm_set_virtual(d, args[1]);
+    case XP_OP_trap: return xp_bounce(d, args[1]);
+    case XP_OP_set_fast_trap: return xp_set_fast_trap(d, args[1]);
     default: return -XEN_ENOSYS;
     }
 }

@@ -38,11 +38,12 @@ class Core:
         lib.xp_hv_info(self.hv, info)
         return info
 
-    def create(self, domid: int, nr_pages: int = 32) -> "CoreGuest":
-        """Return a running domain."""
+    def create(self, domid: int, nr_pages: int = 32, paging: int = 2) -> "CoreGuest":
+        """Return a running domain; paging: 0 x86_32, 1 x86_32p, 2 x86_64."""
         plan = ffi.new("struct xp_domain_plan *")
         name, cmdline = ffi.new("char[]", b"core%d" % domid), ffi.new("char[]", b"")
         plan.name, plan.cmdline, plan.nr_pages, plan.max_pages = name, cmdline, nr_pages, nr_pages
+        plan.paging = paging
         plan.limits.max_evtchns, plan.limits.max_board = 64, 4
         plan.limits.max_grant_frames, plan.limits.max_maptrack, plan.limits.max_direct = 4, 64, 4
         assert lib.xp_domain_create(self.hv, domid, plan) == 0
@@ -97,6 +98,10 @@ class CoreGuest:
         info = ffi.new("struct xp_domain_info *")
         assert lib.xp_domain_info(self.core.hv, self.domid, info) == 0
         return info
+
+    def page(self):
+        """The call page."""
+        return ffi.cast("struct xp_call_page *", self.core.base + self.info().call_mfn * 4096)
 
     def call(self, nr: int, *args: int, timeout_s: float = 5) -> int:
         """Make a hypercall; return its result, errors included."""

@@ -160,6 +160,30 @@ struct xen_sched_watchdog {
     uint32_t id;
     uint32_t timeout;
 };
+struct xen_trap_info {
+    uint8_t vector;
+    uint8_t flags;
+    uint16_t cs;
+    uint64_t address;
+};
+struct xen_callback_register {
+    uint16_t type;
+    uint16_t flags;
+    uint64_t address;
+};
+struct xen_callback_unregister {
+    uint16_t type;
+    uint16_t _unused;
+};
+struct xennmi_callback {
+    uint64_t handler_address;
+    uint64_t pad;
+};
+struct xen_iret_context {
+    uint64_t rax, r11, rcx;
+    uint64_t flags;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
 struct xen_vcpu_runstate_info {
     int32_t state;
     uint64_t state_entry_time;

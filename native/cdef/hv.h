@@ -15,6 +15,7 @@ struct xp_domain_plan {
     uint64_t nr_pages, max_pages;
     struct xp_limits limits;
     uint32_t sif_flags;
+    uint32_t paging;
 };
 
 struct xp_domain_process {
@@ -41,6 +42,7 @@ struct xp_domain_info {
     int64_t created_ns;
     int64_t virtual_time_ns;
     uint64_t nr_alarms;
+    uint64_t nr_page_faults, nr_syscalls, nr_other_traps, nr_irets;
     char name[64];
     char crash_reason[160];
     uint32_t crash_signo;

@@ -6,10 +6,28 @@
 #define XP_BOARD_VALUE_MAX ...
 
 enum xp_op { XP_OP_report, XP_OP_evtchn_direct, XP_OP_direct_fd, XP_OP_publish, XP_OP_lookup, XP_OP_resolve,
-             XP_OP_upcall_fd, XP_OP_set_virtual_timer, ... };
+             XP_OP_upcall_fd, XP_OP_set_virtual_timer, XP_OP_trap, XP_OP_set_fast_trap, ... };
 enum xp_report_kind { XP_REPORT_result_json, XP_REPORT_result_bytes, XP_REPORT_traceback, XP_REPORT_ready, ... };
 
 struct xp_op_direct { uint64_t mfn; uint32_t side; uint32_t pad; };
+
+#define XP_TRAP_syscall ...
+#define XP_TRAPF_software ...
+struct xp_op_trap {
+    uint32_t vector;
+    uint32_t flags;
+    uint64_t error_code;
+    uint64_t address;
+    uint64_t rip, rflags, rsp, rcx, r11;
+    uint64_t handler;
+    uint64_t frame;
+};
+struct xp_trap_frame {
+    uint64_t cr2;
+    uint64_t rcx, r11, error_code, rip;
+    uint64_t cs;
+    uint64_t rflags, rsp, ss;
+};
 
 struct xp_op_board {
     char key[64];
@@ -20,4 +38,4 @@ struct xp_op_board {
     int64_t timeout_ns;
 };
 
-struct xp_call_page { uint32_t crash_signo; int32_t crash_code; uint64_t crash_addr; uint64_t crash_rip; ...; };
+struct xp_call_page { uint32_t gst_user; uint32_t crash_signo; int32_t crash_code; uint64_t crash_addr; uint64_t crash_rip; ...; };

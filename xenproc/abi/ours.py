@@ -21,6 +21,8 @@ class XenprocOp(XenEnum, prefix="XP_OP_"):
     resolve = 5
     upcall_fd = 6
     set_virtual_timer = 16
+    trap = 17
+    set_fast_trap = 18
 
 
 class ReportKind(XenEnum, prefix="XP_REPORT_"):
@@ -45,8 +47,20 @@ XP_REPORT_MAX = 65536
 XP_BOARD_KEY_MAX = 64
 XP_BOARD_VALUE_MAX = 256
 XP_CALL_SLOTS = 16
+XP_TRAP_syscall = 256
+XP_TRAPF_software = 1
 
 xp_op_direct = struct("xp_op_direct", mfn=U64, side=U32, pad=U32)
+xp_op_trap = struct(
+    "xp_op_trap",
+    vector=U32,
+    flags=U32,
+    error_code=U64,
+    address=U64,
+    **dict.fromkeys(("rip", "rflags", "rsp", "rcx", "r11"), U64),
+    handler=U64,
+    frame=U64,
+)
 xp_op_board = struct(
     "xp_op_board",
     key=CHAR * XP_BOARD_KEY_MAX,

@@ -74,6 +74,7 @@ class Hypervisor:
         maxmem: int | str | None = None,
         private_memory: int | str = "1G",
         limits: dict[str, int] | None = None,
+        paging: str = "x86_64",
         cpus: Iterable[int] | None = None,
         without: Iterable[str] = (),
         cmdline: str = "",
@@ -85,7 +86,7 @@ class Hypervisor:
         guest: any callable, lambdas and closures too. name: default "domainN". memory: its reservation of machine memory;
         maxmem: what it may grow to. private_memory: what its process may allocate besides (an address-space limit).
         limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board. cpus: host CPUs it may run on (as
-        xl.cfg's cpus); default all.
+        xl.cfg's cpus); default all. paging: how its page tables are read: "x86_64", "x86_32p" (PAE) or "x86_32" (two levels).
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """
@@ -96,6 +97,7 @@ class Hypervisor:
             "max_pages": nr_pages if maxmem is None else pages(maxmem, "maxmem"),
             "private_memory": pages(private_memory, "private_memory") * 4096,
             "limits": limits or {},
+            "paging": paging,
             "cmdline": cmdline,
             "without": sorted(without),
             "cpus": None if cpus is None else sorted(set(cpus)),

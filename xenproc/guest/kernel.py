@@ -25,6 +25,7 @@ from xenproc.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from xenproc.guest.balloon import Balloon
+    from xenproc.guest.cpu import Cpu
 
 ARG_PAGES = 2
 
@@ -59,6 +60,8 @@ class Guest:
         self.grants = Grants(self.hypercalls, window_base, self.memory)
         self.board = Board(self.hypercalls)
         self._balloon: Balloon | None = None
+        self._cpu: Cpu | None = None
+        self._page, self._paging = page, plan.get("paging", "x86_64")
 
     def __repr__(self) -> str:
         return f"<domain {self.domid} {self.name!r}>"
@@ -71,6 +74,15 @@ class Guest:
 
             self._balloon = Balloon(self.memory, self.hypercalls, self.board)
         return self._balloon
+
+    @property
+    def cpu(self) -> "Cpu":
+        """The virtual CPU, for a guest that is a kernel of its own (xenproc.guest.cpu). Takes three pages at its first use."""
+        if self._cpu is None:
+            from xenproc.guest.cpu import Cpu
+
+            self._cpu = Cpu(self.hypercalls, self.memory, self.events.shared_info, self._page, self._paging)
+        return self._cpu
 
     def hypercall(self, nr: int, *args: int) -> int:
         """Make a hypercall by number and return its result (negative: Xen's error)."""

@@ -86,6 +86,14 @@ def _death(status: os.waitid_result | None) -> dict[str, Any]:
     return {"signal": name, "signo": status.si_status}
 
 
+def traps(info: Any) -> dict[str, int]:
+    """Return how many traps of a domain came through the hypervisor, by kind, and how many returns."""
+    return {
+        "page_faults": info.nr_page_faults, "system_calls": info.nr_syscalls, "others": info.nr_other_traps,
+        "irets": info.nr_irets,
+    }
+
+
 def exit_report(hv: Any, record: DomainRecord, status: os.waitid_result | None) -> dict[str, Any]:
     """Return the exit record of a domain whose process is dead: reason, result, and the crash report if it crashed.
 

@@ -21,7 +21,7 @@ import psutil
 from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
 from xenproc.hv import spawn
-from xenproc.hv.domain import DomainRecord, console_text, core_info, exit_report, state_name
+from xenproc.hv.domain import DomainRecord, console_text, core_info, exit_report, state_name, traps
 from xenproc.hv.exits import Exits
 from xenproc.native import check, ffi, lib
 
@@ -32,6 +32,7 @@ MIN_FRAMES = 8          # what the builder uses, and a little for the guest
 MAX_CMDLINE = 1023      # of start_info's 1024
 SCRUB_STEP = 64
 MAX_FOLLOW = 60.0
+PAGING_MODES = {"x86_32": 0, "x86_32p": 1, "x86_64": 2}    # native/paging.h
 LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
 LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65536, "max_direct": 4096, "max_board": 4096}
 # What Domain0 may leave out for one domain, to see what it is for (native/lockdown.h; window and seal: guest/boot.py).
@@ -158,6 +159,9 @@ class HypervisorProcess:
             raise ConfigError(f"cmdline: expected text, got {cmdline!r}")
         if len(_bytes(cmdline)) > MAX_CMDLINE or "\0" in cmdline:
             raise ConfigError(f"cmdline: expected at most {MAX_CMDLINE} bytes without NUL, got {len(_bytes(cmdline))}")
+        paging = plan.get("paging", "x86_64")
+        if paging not in PAGING_MODES:
+            raise ConfigError(f"paging: expected one of {', '.join(PAGING_MODES)}, got {paging!r}")
         nr_pages, max_pages = plan["nr_pages"], plan.get("max_pages", plan["nr_pages"])
         if nr_pages < MIN_FRAMES:
             raise ConfigError(f"memory: expected at least {MIN_FRAMES} frames ({MIN_FRAMES * 4} KiB), got {nr_pages}")
@@ -204,6 +208,7 @@ class HypervisorProcess:
         core_plan = ffi.new("struct xp_domain_plan *")
         name, cmdline = ffi.new("char[]", plan["name"].encode()), ffi.new("char[]", plan.get("cmdline", "").encode())
         core_plan.name, core_plan.cmdline = name, cmdline
+        core_plan.paging = PAGING_MODES[plan.get("paging", "x86_64")]
         core_plan.nr_pages, core_plan.max_pages = nr_pages, plan.get("max_pages", nr_pages)
         for key, value in limits.items():
             setattr(core_plan.limits, key, value)
@@ -346,6 +351,7 @@ class HypervisorProcess:
                 "grants_mapped": info.nr_maptrack,
                 "hypercalls": info.nr_calls,
                 "doorbells": info.nr_doorbells,
+                "traps": traps(info),
             })
         return rows
 

@@ -177,6 +177,7 @@ class Spawner:
             "uid": self.pen.uid_of(domid),
             "nr_pages": plan["nr_pages"],
             "without": plan.get("without", []),
+            "paging": plan.get("paging", "x86_64"),
         }
         try:
             await process.map_window(boot_plan, [memory_fd, payload_fd])

@@ -1,0 +1,318 @@
+"""A virtual CPU for a Python guest that is a kernel: rings, a trap table, traps that find their handler, privileged instructions.
+
+    def page_fault(cpu, frame):
+        ...                             # frame.address, frame.error_code
+    g.cpu.set_trap_table({14: Gate(page_fault)})
+    g.cpu.run_user(process)             # in ring 3
+
+Handlers are Python callables; each gets an address, which is what the hypervisor knows. Page faults go through the hypervisor, which
+alone knows their address and builds the frame on the kernel's stack; system calls do, too, unless a fast trap is set; every other
+trap goes straight to its handler. `counters` says which way each went; the hypervisor counts its own (`xenproc list --json`).
+A trap without a handler, or whose frame cannot be written, ends the domain with the frame in its crash report.
+The kernel and its processes are one process of the host: between these two the rings are a rule, not a wall.
+"""
+# Tour G:100
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from xenproc.abi import Hypercall
+from xenproc.abi.trap import CallbackFlag, CallbackOp, CallbackType, SegBase
+from xenproc.errors import XenprocError
+from xenproc.guest.hypercall import Hypercalls
+from xenproc.guest.memory import Memory, Pages
+from xenproc.native import ffi, lib
+
+DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, PAGE_FAULT = 7, 13, 14
+EFLAGS_IF = 0x200
+_HANDLERS = 0x100000        # addresses of handlers: any number that every mode can have
+_USER_CODE = 0x400000
+_USER_SELECTORS = {"x86_64": (0xE033, 0xE02B)}
+_KERNEL_SELECTORS = {"x86_64": (0xE033, 0xE02B)}
+_USER_SELECTORS_32, _KERNEL_SELECTORS_32 = (0xE02B, 0xE033), (0xE019, 0xE021)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A handler and who may raise it: dpl, the ring from which on `int` may; masks_events: upcalls are masked when it is entered."""
+
+    handler: Callable[["Cpu", "Frame"], Any]
+    dpl: int = 0
+    masks_events: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a handler finds: the trap, and where it happened."""
+
+    vector: int
+    error_code: int
+    address: int            # of a page fault, else 0
+    ring: int               # that was interrupted
+    args: tuple             # what a system call was given
+    hypervisor: bool        # it came through the hypervisor
+    rsp: int                # of what was interrupted
+    at: int = 0             # the frame itself, on the kernel's stack; 0: it came straight
+
+
+class Cpu:
+    """The one virtual CPU of a domain. For one thread."""
+
+    def __init__(self, calls: Hypercalls, memory: Memory, shared_info: Any, page: Any, paging: str) -> None:
+        self._calls = calls
+        self._page = page
+        self._shared_info = shared_info
+        self._user = _USER_SELECTORS.get(paging, _USER_SELECTORS_32)
+        self._kernel = _KERNEL_SELECTORS.get(paging, _KERNEL_SELECTORS_32)
+        self.kernel_ring = 3 if paging == "x86_64" else 1
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self._gates: dict[int, Gate] = {}
+        self._handlers: dict[int, Callable[[Cpu, Frame], Any]] = {}
+        self._fast = 0
+        self._task_switched = False
+        self._table = memory.alloc(2)           # 256 entries and the one that ends them
+        self.stack: Pages = memory.alloc(1)
+        self._rsp = self.stack.address + len(self.stack.view)
+        self._user_rsp = self._depth = 0
+        self.stack_switch(self._rsp)
+
+    # ---- rings ----
+
+    @property
+    def in_user(self) -> bool:
+        """Does it run a process of the kernel's?"""
+        return bool(self._page.gst_user)
+
+    @property
+    def ring(self) -> int:
+        """The current ring: 1 (3 in 64-bit mode) for the kernel, 3 for its processes."""
+        return 3 if self.in_user else self.kernel_ring
+
+    def run_user(self, process: Callable[..., Any], *args: Any, rsp: int = 0) -> Any:
+        """Return to ring 3 (iret) and run `process` there; return its result, in the kernel again."""
+        code, stack = self._user
+        wanted = self._rsp if self._depth else self._base       # in a handler: below its frame, which must stay
+        if wanted != self._told_rsp:
+            self._tell_stack(wanted)
+        self._user_rsp = rsp
+        at = self._rsp - ffi.sizeof("struct xen_iret_context")
+        self._iret(at, rip=_USER_CODE, cs=code | 3, rflags=EFLAGS_IF, rsp=rsp, ss=stack | 3)
+        try:
+            return process(*args)
+        finally:
+            self._page.gst_user = 0
+
+    def _iret(self, at: int, **fields: int) -> int:
+        context = ffi.cast("struct xen_iret_context *", at)
+        ffi.memmove(context, bytes(32), 32)             # rax, r11, rcx, flags; what is behind them may be a frame's
+        for name, value in fields.items():
+            setattr(context, name, value)
+        return self._calls.raw(Hypercall.iret, at)
+
+    # ---- registering ----
+
+    def _address_of(self, handler: Callable[["Cpu", Frame], Any]) -> int:
+        address = next((a for a, known in self._handlers.items() if known == handler), _HANDLERS + 16 * len(self._handlers))
+        self._handlers[address] = handler
+        return address
+
+    def set_trap_table(self, gates: dict[int, Gate] | None) -> None:
+        """Register the handlers of vectors; those of others stay. None: no handler at all.
+
+        Raises HypercallError: EINVAL (a vector above 255, a bad address), EPERM (a selector of ring 0).
+        """
+        if gates is None:
+            self._calls.call(Hypercall.set_trap_table, 0, op="set_trap_table")
+            self._gates.clear()
+            return
+        if any(not 0 <= vector <= 255 or not 0 <= gate.dpl <= 3 for vector, gate in gates.items()):
+            raise XenprocError(f"trap table: expected vectors 0 to 255 and dpl 0 to 3, got {gates}")
+        entries = ffi.cast("struct xen_trap_info *", self._table.address)
+        for i, (vector, gate) in enumerate(gates.items()):
+            address = self._address_of(gate.handler)
+            flags = gate.dpl | gate.masks_events << 2
+            entries[i] = {"vector": vector, "flags": flags, "cs": self._kernel[0], "address": address}
+        entries[len(gates)] = {"address": 0}
+        self._calls.call(Hypercall.set_trap_table, self._table.address, op="set_trap_table")
+        self._gates.update(gates)
+
+    def set_callback(
+        self, kind: CallbackType, handler: Callable[["Cpu", Frame], Any], masks_events: bool = False
+    ) -> None:
+        """Register a callback (CALLBACKOP_register). Raises HypercallError."""
+        fields = {"type": kind, "flags": CallbackFlag.mask_events if masks_events else 0, "address": self._address_of(handler)}
+        with self._calls.struct("struct xen_callback_register", **fields) as (address, _):
+            self._calls.call(Hypercall.callback_op, CallbackOp.register, address, op="callback_op")
+
+    def set_fast_trap(self, vector: int) -> None:
+        """Let system calls by `vector` go straight to their handler (0: none). Its gate must have dpl 3 and mask no events.
+
+        Raises HypercallError (EINVAL).
+        """
+        self._calls.xenproc_op(lib.XP_OP_set_fast_trap, vector)
+        self._fast = vector
+
+    def stack_switch(self, rsp: int) -> None:
+        """Say where the kernel's stack is when a process is interrupted: a window address (at first: the end of `stack`)."""
+        self._tell_stack(rsp)
+        self._base = rsp
+
+    def _tell_stack(self, rsp: int) -> None:
+        self._calls.call(Hypercall.stack_switch, self._kernel[1], rsp, op="stack_switch")
+        self._told_rsp = rsp
+
+    def set_segment_base(self, which: SegBase, base: int) -> None:
+        """Set the base of fs or gs, or gs' selector. Raises HypercallError (EINVAL)."""
+        self._calls.call(Hypercall.set_segment_base, which, base, op="set_segment_base")
+
+    def fpu_taskswitch(self, switched: bool) -> None:
+        """Have the next use of floating point trap (vector 7), or not."""
+        self._calls.call(Hypercall.fpu_taskswitch, int(switched), op="fpu_taskswitch")
+        self._task_switched = switched
+
+    def set_debugreg(self, number: int, value: int) -> None:
+        """Set a debug register. Raises HypercallError: EINVAL (no such), EPERM (an address in the hole, general detect, I/O)."""
+        self._calls.call(Hypercall.set_debugreg, number, value, op="set_debugreg")
+
+    def get_debugreg(self, number: int) -> int:
+        """Return a debug register, 0 to 7."""
+        if not 0 <= number <= 7:
+            raise XenprocError(f"debug register: expected 0 to 7, got {number}")
+        return self._calls.raw(Hypercall.get_debugreg, number) & 0xFFFF_FFFF_FFFF_FFFF
+
+    # ---- traps ----
+
+    def deliver(self, vector: int, error_code: int = 0, address: int = 0) -> Any:
+        """Let a trap happen: run its handler in the kernel's ring and return what that returns.
+
+        Without a handler the domain ends.
+        """
+        if vector == PAGE_FAULT or vector not in self._gates:
+            return self._by_hypervisor(vector, error_code=error_code, address=address)
+        return self._straight(vector, error_code)
+
+    def interrupt(self, vector: int, *args: Any) -> Any:
+        """Execute `int vector`: the gate's privilege counts (else general protection). A fast trap goes straight."""
+        if vector != self._fast or not vector:
+            return self._by_hypervisor(vector, args, flags=lib.XP_TRAPF_software)
+        return self._straight(vector, 0, args)
+
+    def syscall(self, *args: Any) -> Any:
+        """Execute `syscall`: to the syscall callback, through the hypervisor. Without one: an invalid opcode."""
+        return self._by_hypervisor(lib.XP_TRAP_syscall, args)
+
+    def use_fpu(self) -> None:
+        """Use floating point: vector 7 if the task-switched flag is set."""
+        if self._task_switched:
+            self.deliver(DEVICE_NOT_AVAILABLE)
+
+    def _straight(self, vector: int, error_code: int, args: tuple = ()) -> Any:
+        gate, ring, user = self._gates[vector], self.ring, self._page.gst_user
+        self.counters["straight", _kind(vector, args, self._fast)] += 1
+        vcpu = self._shared_info.vcpu_info[0]
+        masked = vcpu.evtchn_upcall_mask
+        self._page.gst_user = 0
+        if gate.masks_events:
+            vcpu.evtchn_upcall_mask = 1
+        try:
+            return gate.handler(self, Frame(vector, error_code, 0, ring, args, False, self._user_rsp if user else self._rsp))
+        finally:
+            vcpu.evtchn_upcall_mask = masked
+            self._page.gst_user = user
+
+    def _by_hypervisor(self, vector: int, args: tuple = (), **fields: int) -> Any:
+        ring, rsp = self.ring, self._user_rsp if self.in_user else self._rsp
+        with self._calls.struct("struct xp_op_trap", vector=vector, rip=_USER_CODE, rsp=rsp, **fields) as (address, op):
+            self._calls.xenproc_op(lib.XP_OP_trap, address)
+            delivered, error_code, handler, at = op.vector, op.error_code, op.handler, op.frame
+        self.counters["hypervisor", _kind(delivered, args, delivered)] += 1
+        pushed = ffi.cast("struct xp_trap_frame *", at)
+        frame = Frame(delivered, error_code, pushed.cr2, ring, args, True, pushed.rsp, at)
+        with self._on_stack(at):
+            result = self._handlers[handler](self, frame)
+        self._iret(at)
+        return result
+
+    @contextmanager
+    def _on_stack(self, at: int) -> Iterator[None]:
+        """A trap within the handler finds the stack below this frame."""
+        before, self._rsp = self._rsp, at
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            self._rsp = before
+
+    # ---- privileged instructions: in no ring that a guest has are they anything but a general protection fault ----
+
+    def _privileged(self) -> Any:
+        return self.deliver(GENERAL_PROTECTION)
+
+    def hlt(self) -> Any:
+        """Stop until an interrupt: general protection fault; SCHEDOP_block does it."""
+        return self._privileged()
+
+    def cli(self) -> Any:
+        """Hold interrupts off: general protection fault; evtchn_upcall_mask does it."""
+        return self._privileged()
+
+    def sti(self) -> Any:
+        """Let interrupts in: general protection fault; evtchn_upcall_mask does it."""
+        return self._privileged()
+
+    def mov_to_cr(self, number: int, value: int) -> Any:
+        """Write a control register: general protection fault; MMUEXT_NEW_BASEPTR sets cr3."""
+        return self._privileged()
+
+    def mov_from_cr(self, number: int) -> Any:
+        """Read a control register: general protection fault."""
+        return self._privileged()
+
+    def lgdt(self, address: int) -> Any:
+        """Load the descriptor table: general protection fault; set_gdt does it."""
+        return self._privileged()
+
+    def lidt(self, address: int) -> Any:
+        """Load the interrupt table: general protection fault; set_trap_table does it."""
+        return self._privileged()
+
+    def invlpg(self, address: int) -> Any:
+        """Forget a translation: general protection fault; MMUEXT_INVLPG_LOCAL does it."""
+        return self._privileged()
+
+    def clts(self) -> Any:
+        """Clear the task-switched flag: general protection fault; fpu_taskswitch does it."""
+        return self._privileged()
+
+    def rdmsr(self, number: int) -> Any:
+        """Read a model-specific register: general protection fault."""
+        return self._privileged()
+
+    def wrmsr(self, number: int, value: int) -> Any:
+        """Write a model-specific register: general protection fault."""
+        return self._privileged()
+
+    def inb(self, port: int) -> Any:
+        """Read an I/O port: general protection fault."""
+        return self._privileged()
+
+    def outb(self, port: int, value: int) -> Any:
+        """Write an I/O port: general protection fault."""
+        return self._privileged()
+
+    def triple_fault(self) -> NoReturn:
+        """Take a trap that no gate is for with no table at all: the domain ends."""
+        self.set_trap_table(None)
+        self.deliver(GENERAL_PROTECTION)
+        raise AssertionError("the hypervisor let it live")
+
+
+def _kind(vector: int, args: tuple, system_call: int) -> str:
+    """What the counters call it."""
+    if vector == PAGE_FAULT:
+        return "page_fault"
+    return "system_call" if vector == lib.XP_TRAP_syscall or (vector == system_call and vector >= 0x20) else "other"
