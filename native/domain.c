@@ -109,6 +109,7 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     d->report_kind = -1;
     d->upcall_fd = d->doorbell = d->boot_sock = d->pidfd = -1;
     d->window = (struct xp_window){.uffd = -1, .pagemap_fd = -1};
+    d->mm.mode = xp_paging_mode(plan->paging);
     d->created_ns = xp_hv_system_time(hv);
     d->vcpu.mode = xp_paging_mode(plan->paging);
     xp_vcpu_init(d);
@@ -295,6 +296,8 @@ static int teardown_step(struct xp_domain *d)
     if (ret != 0)
         return ret;
     xp_board_destroy(d);
+    if (xp_mm_teardown(d) != 0)
+        return 1;
     if (d->page_list != XP_FRAME_END) {
         release_list(d);
         return 1;

@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "frames.h"
+#include "mm.h"
 #include "ours.h"
 #include "vcpu.h"
 #include "wakefd.h"
@@ -100,6 +101,8 @@ struct xp_domain {
     struct xp_direct_end *direct_held;   /* event pages of closed channels that its process has not let go of */
     uint32_t nr_direct_held;
 
+    struct xp_mm mm;             /* mm.h: its page tables */
+
     /* grant.c */
     xp_mfn_t *grant_frames;      /* of its table */
     uint32_t nr_grant_frames;
@@ -144,6 +147,13 @@ struct xp_hv {
     struct xp_frames frames;
     xp_mfn_t m2p_mfn;            /* m2p.h: the table's first frame, */
     uint64_t nr_m2p_frames;      /* and how many follow each other */
+    uint64_t nr_template_frames; /* ... and behind them the tables that show it in every address space (template.h) */
+    uint64_t hole[XP_PAGING_LEVELS - 1][XP_HOLE_SLOTS]; /* by levels - 2: the entries of the hole's slots */
+
+    /* tables.c: by frame, made at the first use */
+    uint8_t **table_copies;      /* the hypervisor's own copies of validated tables, where windows cannot be protected */
+    int32_t *linear;             /* of a table: entries that name others of its level, or (negative) such entries to it */
+    uint32_t mm_step, mm_inject; /* tests: a step ends after so many entries; so many entries from now one fails */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;
     int epoll_fd;

@@ -17,8 +17,8 @@ int xp_guest_frame(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn)
     return 0;
 }
 
-/* Every byte of [va, va + len) lies in frames of the domain's own. */
-static int check_range(struct xp_domain *d, uint64_t va, uint64_t len)
+/* Every byte of [va, va + len) lies in frames of the domain's own, which it could write itself. */
+static int check_range(struct xp_domain *d, uint64_t va, uint64_t len, bool write)
 {
     xp_mfn_t mfn;
     if (len == 0)
@@ -27,7 +27,7 @@ static int check_range(struct xp_domain *d, uint64_t va, uint64_t len)
         return -XEN_EFAULT;
     uint64_t last = (va + len - 1) & ~(uint64_t)(XP_PAGE_SIZE - 1);
     for (uint64_t at = va & ~(uint64_t)(XP_PAGE_SIZE - 1);; at += XP_PAGE_SIZE) {
-        if (xp_guest_frame(d, at, &mfn) != 0)
+        if (xp_guest_frame(d, at, &mfn) != 0 || (write && !xp_type_writable(xp_frame_of(&d->hv->frames, mfn))))
             return -XEN_EFAULT;
         if (at == last)
             return 0;
@@ -36,7 +36,7 @@ static int check_range(struct xp_domain *d, uint64_t va, uint64_t len)
 
 int xp_copy_from_guest(struct xp_domain *d, void *dst, uint64_t va, uint64_t len)
 {
-    int ret = check_range(d, va, len);
+    int ret = check_range(d, va, len, false);
     if (ret == 0 && len > 0)
         memcpy(dst, d->hv->frames.base + (va - d->window.base), len);
     return ret;
@@ -44,7 +44,7 @@ int xp_copy_from_guest(struct xp_domain *d, void *dst, uint64_t va, uint64_t len
 
 int xp_copy_to_guest(struct xp_domain *d, uint64_t va, const void *src, uint64_t len)
 {
-    int ret = check_range(d, va, len);
+    int ret = check_range(d, va, len, true);
     if (ret == 0 && len > 0)
         memcpy(d->hv->frames.base + (va - d->window.base), src, len);
     return ret;

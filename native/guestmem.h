@@ -3,6 +3,7 @@
  *
  * A guest names memory by an address of its own. For a domain with a window that is window.base + machine address, and
  * only frames that the domain owns are let through (hypervisor-made frames included where it may write them, foreign ones not).
+ * A page table is read, never written, this way.
  * Copies in and out only: nobody keeps a pointer to guest memory to act on. -XEN_EFAULT and no effect if any byte is out.
  *
  * Tour M:060

@@ -9,6 +9,7 @@
 #include "grant.h"
 #include "m2p.h"
 #include "pagelist.h"
+#include "template.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -41,7 +42,8 @@ static int map_memory(struct xp_hv *hv, int memory_fd, uint64_t nr)
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTDUMP);
     (void)madvise(base, nr << XP_PAGE_SHIFT, MADV_DONTFORK);
     xp_frames_init(&hv->frames, nr, table, base);
-    return xp_m2p_make(hv);
+    int ret = xp_m2p_make(hv);
+    return ret != 0 ? ret : xp_template_make(hv);
 }
 
 /* Domain0 is the process that builds the others: it is on the board and has a name, but neither frames nor a call page. */
@@ -100,6 +102,10 @@ void xp_hv_destroy(struct xp_hv *hv)
         xp_board_destroy(hv->domains[0]);
     free(hv->domains[0]);
     xp_timers_free(&hv->timers);
+    free(hv->linear);
+    for (uint64_t i = 0; hv->table_copies != NULL && i < hv->frames.nr; i++)
+        free(hv->table_copies[i]);
+    free(hv->table_copies);
     pthread_mutex_destroy(&hv->lock);
     free(hv);
 }
@@ -201,7 +207,7 @@ void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info)
 uint64_t xp_hv_audit(struct xp_hv *hv)
 {
     xp_hv_lock(hv);
-    uint64_t broken = xp_frames_audit(&hv->frames);
+    uint64_t broken = xp_frames_audit(&hv->frames) + xp_mm_audit(hv);
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
         struct xp_domain *d = hv->domains[i];
         if (d == NULL)

@@ -20,6 +20,9 @@ static int64_t do_multicall(struct xp_domain *d, struct xp_call *call);
 static handler_fn *handler_of(uint32_t nr)
 {
     switch (nr) {
+    case __HYPERVISOR_mmu_update: return xp_do_mmu_update;
+    case __HYPERVISOR_set_gdt: return xp_do_set_gdt;
+    case __HYPERVISOR_update_descriptor: return xp_do_update_descriptor;
     case __HYPERVISOR_memory_op: return xp_do_memory_op;
     case __HYPERVISOR_multicall: return do_multicall;
     case __HYPERVISOR_set_timer_op: return xp_do_set_timer_op;
@@ -33,6 +36,10 @@ static handler_fn *handler_of(uint32_t nr)
     case __HYPERVISOR_set_segment_base: return xp_do_set_segment_base;
     case __HYPERVISOR_nmi_op: return xp_do_nmi_op;
     case __HYPERVISOR_callback_op: return xp_do_callback_op;
+    case __HYPERVISOR_update_va_mapping: return xp_do_update_va_mapping;
+    case __HYPERVISOR_update_va_mapping_otherdomain: return xp_do_update_va_mapping_otherdomain;
+    case __HYPERVISOR_mmuext_op: return xp_do_mmuext_op;
+    case __HYPERVISOR_vm_assist: return xp_do_vm_assist;
     case __HYPERVISOR_xen_version: return xp_do_xen_version;
     case __HYPERVISOR_console_io: return xp_do_console_io;
     case __HYPERVISOR_grant_table_op: return xp_do_grant_table_op;

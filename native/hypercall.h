@@ -30,6 +30,13 @@ int64_t xp_do_set_debugreg(struct xp_domain *d, struct xp_call *call);  /* debug
 int64_t xp_do_get_debugreg(struct xp_domain *d, struct xp_call *call);
 int64_t xp_do_iret(struct xp_domain *d, struct xp_call *call);          /* bounce.c */
 int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call);     /* memory.c */
+int64_t xp_do_mmu_update(struct xp_domain *d, struct xp_call *call);    /* mmu_update.c */
+int64_t xp_do_update_va_mapping(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_update_va_mapping_otherdomain(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_mmuext_op(struct xp_domain *d, struct xp_call *call);     /* mmuext.c */
+int64_t xp_do_set_gdt(struct xp_domain *d, struct xp_call *call);       /* segment.c */
+int64_t xp_do_update_descriptor(struct xp_domain *d, struct xp_call *call);
+int64_t xp_do_vm_assist(struct xp_domain *d, struct xp_call *call);
 int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call);    /* xenproc_op.c */
 
 #endif

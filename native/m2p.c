@@ -26,7 +26,7 @@ int xp_m2p_make(struct xp_hv *hv)
 int xp_m2p_give(const struct xp_domain *d, uint64_t *cursor, uint64_t max)
 {
     const struct xp_hv *hv = d->hv;
-    uint64_t done = *cursor - (hv->frames.nr + 1), left = hv->nr_m2p_frames - done, nr = left < max ? left : max;
+    uint64_t done = *cursor - (hv->frames.nr + 1), left = hv->nr_m2p_frames + hv->nr_template_frames - done, nr = left < max ? left : max;
     int ret = xp_window_give(&d->window, xp_mfn(hv->m2p_mfn.v + done), nr, true);
     if (ret != 0)
         return ret;

@@ -31,7 +31,7 @@ static inline void xp_m2p_set(struct xp_hv *hv, xp_mfn_t mfn, uint64_t pfn)
 }
 
 /*
- * Gives up to max frames of the table to a window, read-only; *cursor is the number of frames of the machine + 1 at first
+ * Gives up to max frames of the table, and of the template behind it, to a window, read-only; *cursor is the number of frames of the machine + 1 at first
  * and is moved on. 1: more to give, 0: done.
  */
 int xp_m2p_give(const struct xp_domain *d, uint64_t *cursor, uint64_t max);

@@ -30,6 +30,7 @@ enum xp_paging { XP_PAGING_X86_32 = 0, XP_PAGING_X86_32P = 1, XP_PAGING_X86_64 =
 #define XP_PTE_NX ((uint64_t)1 << 63)
 
 #define XP_PAGING_LEVELS 4u
+#define XP_HOLE_SLOTS 84u                    /* the most that a table has: PAE */
 
 struct xp_paging_level {
     uint8_t shift;               /* address bits below this level's index */

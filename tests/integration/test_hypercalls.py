@@ -37,7 +37,7 @@ def u(value: int, size: int) -> bytes:
 
 
 def test_numbers_that_nobody_has(hv):
-    numbers = [1, 2, 33, 55, 61, 63, 64, 1 << 16, 0xFFFF_FFFF]
+    numbers = [27, 33, 55, 61, 63, 64, 1 << 16, 0xFFFF_FFFF]
     assert results_of(hv, [(nr, 0, 0) for nr in numbers]) == [ENOSYS] * len(numbers)
 
 

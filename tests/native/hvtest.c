@@ -193,8 +193,11 @@ void hvtest_destroy(struct hvtest *t)
                 (void)hvtest_domain_teardown(t, (xp_domid_t)i);
     munmap(t->hv.frames.base, t->hv.frames.nr << XP_PAGE_SHIFT);
     xp_waker_close(&t->hv.waker);
-    free(t->hv.frames.m2p);
+    if (t->hv.nr_m2p_frames == 0)
+        free(t->hv.frames.m2p);
     free(t->hv.frames.table);
+    free(t->hv.linear);
+    free(t->hv.table_copies);
     free(t);
 }
 
@@ -235,7 +238,8 @@ int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pag
     d->shared_info_mfn = shared;
     d->shared_info = xp_frame_ptr(f, shared);
     memset(((struct xen_shared_info *)d->shared_info)->evtchn_mask, 0xff, XP_MAX_EVTCHNS / 8); /* as start.c */
-    d->window = (struct xp_window){.uffd = -1, .base = HVTEST_BASE, .nr = f->nr};
+    d->mm.mode = xp_paging_mode(t->paging);
+    d->window = (struct xp_window){.uffd = t->enforced ? INT32_MAX : -1, .base = HVTEST_BASE, .nr = f->nr};
     memset(t->shown[domid] + first.v, HVTEST_RW, nr_pages);
     for (uint64_t i = nr_pages; i-- > 0;) {
         xp_page_link(d, xp_mfn(first.v + i));
@@ -261,7 +265,7 @@ int hvtest_domain_teardown(struct hvtest *t, xp_domid_t domid)
 {
     struct xp_domain *d = t->hv.domains[domid];
     struct xp_frames *f = &t->hv.frames;
-    if (xp_evtchn_destroy(d) != 0 || xp_grant_destroy(d) != 0)
+    if (xp_evtchn_destroy(d) != 0 || xp_grant_destroy(d) != 0 || xp_mm_teardown(d) != 0)
         return 1;
     while (d->page_list != XP_FRAME_END) {
         xp_mfn_t mfn = xp_mfn(d->page_list);
@@ -289,15 +293,21 @@ void hvtest_domain_polls(struct hvtest *t, xp_domid_t domid, bool polls) { t->hv
 
 /* ---- calls ---- */
 
+static int64_t perform(struct xp_domain *d, struct xp_call *call)
+{
+    switch (call->nr) {
+    case __HYPERVISOR_event_channel_op: return xp_do_event_channel_op(d, call);
+    case __HYPERVISOR_grant_table_op: return xp_do_grant_table_op(d, call);
+    case __HYPERVISOR_memory_op: return xp_do_memory_op(d, call);
+    default: return hvtest_tables_call(d, call);
+    }
+}
+
 int64_t hvtest_continue(struct hvtest *t, xp_domid_t domid, uint32_t max_steps)
 {
     int64_t ret = XP_CALL_AGAIN;
     while (ret == XP_CALL_AGAIN && max_steps-- > 0)
-        switch (t->call.nr) {
-        case __HYPERVISOR_event_channel_op: ret = xp_do_event_channel_op(t->hv.domains[domid], &t->call); break;
-        case __HYPERVISOR_memory_op: ret = xp_do_memory_op(t->hv.domains[domid], &t->call); break;
-        default: ret = xp_do_grant_table_op(t->hv.domains[domid], &t->call);
-        }
+        ret = perform(t->hv.domains[domid], &t->call);
     hvtest_scrub(t);
     return ret;
 }

@@ -23,6 +23,8 @@ struct hvtest {
     uint64_t kicks[XP_MAX_DOMAINS], polls[XP_MAX_DOMAINS];
     uint64_t first_mfn[XP_MAX_DOMAINS];
     uint64_t news;                   /* times that a domain had news for the policy thread */
+    bool enforced;
+    uint32_t paging;
     struct xp_call call;             /* the call under way, for those that are continued */
 };
 
@@ -31,6 +33,19 @@ void hvtest_destroy(struct hvtest *t);
 
 /* A running domain with nr_pages of its own, all shown to it. Returns the first one's mfn, or -XEN_ENOMEM. */
 int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pages, struct xp_limits limits);
+/*
+ * Machines for tests of page tables: the M2P and the hole's tables are made, windows count as enforced or not, and domains
+ * made from now on have this paging mode. A step of a call ends after `step` entries (0: by the clock).
+ */
+void hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
+void hvtest_paging(struct hvtest *t, uint32_t mode);
+/* Any call that page tables have, to its end or for max_steps; arguments as given. */
+int64_t hvtest_mm(struct hvtest *t, xp_domid_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);
+/* The entry after the next n that are taken fails. */
+void hvtest_inject(struct hvtest *t, uint32_t n);
+uint64_t hvtest_mm_audit(struct hvtest *t);
+int64_t hvtest_tables_call(struct xp_domain *d, struct xp_call *call);
+
 /* Its process dies; then steps of its teardown. 1: more, 2: gone but for zombies, 0: gone. */
 void hvtest_domain_kill(struct hvtest *t, xp_domid_t domid);
 int hvtest_domain_teardown(struct hvtest *t, xp_domid_t domid);

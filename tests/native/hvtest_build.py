@@ -18,14 +18,15 @@ CACHE = ROOT / "build" / "hvtest"
 
 # The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
 TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_transfer.c", "maptrack.c",
-          "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c"]
-USED = ["frames.c", "guestmem.c", "direct.c", "sem.c", "spin.c", "wakefd.c"]
+          "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c",
+          "tables.c", "mm.c", "mmu_update.c", "mmuext.c", "segment.c"]
+USED = ["frames.c", "paging.c", "template.c", "guestmem.c", "direct.c", "sem.c", "spin.c", "wakefd.c"]
 FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frames_alloc_extent",
            "xp_frame_get", "calloc", "realloc", "eventfd"]
 FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE"]
 FLAGS += os.environ.get("XENPROC_TEST_CFLAGS", "").split()
 WRAPS = [f"-Wl,--wrap={name}" for name in FAILING]
-SOURCES = [NATIVE / name for name in TESTED + USED] + [HERE / "hvtest.c", HERE / "hvtest_memory.c"]
+SOURCES = [NATIVE / name for name in TESTED + USED] + [HERE / "hvtest.c", HERE / "hvtest_memory.c", HERE / "hvtest_tables.c"]
 
 
 def _key(sources: list[Path], flags: list[str]) -> str:

@@ -11,9 +11,14 @@ struct xp_grant_use {
 struct xp_sem { uint32_t count; uint32_t waiting; };
 struct xp_event_half { uint32_t pending; uint32_t sleep; struct xp_sem sem; uint32_t closed; uint32_t cpu; ...; };
 struct xp_event_page { struct xp_event_half half[2]; };
-struct xp_domain { ...; };
+typedef struct { uint64_t v; } xp_mfn_t;
+struct xp_mm {
+    xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, nr_work;
+    uint64_t ldt_address; uint64_t nr_flushes[4]; xp_mfn_t gdt[14]; ...;
+};
+struct xp_domain { struct xp_mm mm; ...; };
 struct xp_call { uint64_t progress; ...; };
-struct hvtest { uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; ...; };
+struct hvtest { uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; ...; };
 
 #define XP_CALL_AGAIN ...
 #define HVTEST_BASE ...
@@ -23,6 +28,11 @@ enum { XP_FT_NONE, XP_FT_L1, XP_FT_WRITABLE, ... };
 struct hvtest *hvtest_create(uint64_t nr_frames);
 void hvtest_destroy(struct hvtest *t);
 int64_t hvtest_domain_create(struct hvtest *t, uint16_t domid, uint64_t nr_pages, struct xp_limits limits);
+void hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
+void hvtest_paging(struct hvtest *t, uint32_t mode);
+int64_t hvtest_mm(struct hvtest *t, uint16_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);
+void hvtest_inject(struct hvtest *t, uint32_t n);
+uint64_t hvtest_mm_audit(struct hvtest *t);
 void hvtest_domain_kill(struct hvtest *t, uint16_t domid);
 int hvtest_domain_teardown(struct hvtest *t, uint16_t domid);
 void hvtest_domain_pause(struct hvtest *t, uint16_t domid, bool paused);

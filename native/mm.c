@@ -1,0 +1,174 @@
+/*
+ * mm.c: what is done to a domain's page tables as a whole: flushes counted, everything dropped at its end, and the audit
+ * that counts all references anew. See mm.h.
+ *
+ * Tour M:160
+ */
+#include "abi.h"
+#include "domain.h"
+#include "hypercall.h"
+#include "template.h"
+
+#include <stdlib.h>
+
+#define TEARDOWN_LOOK 8192u      /* frames looked through a step: some 50 us */
+
+void xp_mm_flush(struct xp_domain *d, enum xp_flush_cause cause)
+{
+    d->mm.nr_flushes[cause]++;
+    if (cause == XP_FLUSH_invlpg)
+        return;
+    d->mm.stale = false;
+    if (d->calls != NULL)
+        /* Pairs with the walker's acquire: who sees the new number sees the entries that made it necessary. */
+        atomic_fetch_add_explicit(&d->calls->tlb_generation, 1, memory_order_release);
+}
+
+/* ---- calls ---- */
+
+bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call)
+{
+    if (d->mm.ticket != 0 && d->mm.ticket != call->progress >> 32)
+        return false;
+    d->mm.ticket = 0;
+    xp_mm_begin(d);
+    return true;
+}
+
+int64_t xp_mm_again(struct xp_domain *d, struct xp_call *call, uint64_t done)
+{
+    struct xp_mm *mm = &d->mm;
+    if (mm->stage != XP_MM_idle) {
+        mm->last_ticket += mm->last_ticket == UINT32_MAX ? 2 : 1;
+        mm->ticket = mm->last_ticket;
+    }
+    call->progress = (uint64_t)mm->ticket << 32 | (uint32_t)done;
+    return XP_CALL_AGAIN;
+}
+
+int xp_mm_foreign(struct xp_domain *d, uint64_t domid)
+{
+    if (domid == DOMID_SELF)
+        return 0;
+    if (domid == DOMID_IO || domid == DOMID_XEN)
+        return -XEN_EPERM;
+    return domid == d->domid || xp_hv_domain(d->hv, (xp_domid_t)domid) == NULL ? -XEN_ESRCH : -XEN_EPERM;
+}
+
+/* ---- the end of a domain ---- */
+
+/* A table it holds as a whole: base pointers, or a pin found from `cursor` on. */
+static bool next_root(struct xp_domain *d, xp_mfn_t *mfn)
+{
+    struct xp_mm *mm = &d->mm;
+    xp_mfn_t *roots[] = {&mm->base, &mm->user_base};
+    for (size_t i = 0; i < 2; i++)
+        if (roots[i]->v != 0) {
+            *mfn = *roots[i];
+            *roots[i] = xp_mfn(0);
+            return true;
+        }
+    for (uint32_t n = 0; mm->nr_pinned > 0 && n < TEARDOWN_LOOK && mm->cursor < d->hv->frames.nr; n++, mm->cursor++) {
+        struct xp_frame *frame = &d->hv->frames.table[mm->cursor];
+        if (frame->owner != d->domid || (frame->flags & XP_FF_PINNED) == 0)
+            continue;
+        frame->flags &= (uint8_t)~XP_FF_PINNED;
+        mm->nr_pinned--;
+        *mfn = xp_mfn(mm->cursor);
+        return true;
+    }
+    return false;
+}
+
+int xp_mm_teardown(struct xp_domain *d)
+{
+    struct xp_mm *mm = &d->mm;
+    xp_mfn_t root;
+    if (mm->mode == NULL)
+        return 0;
+    xp_mm_begin(d);
+    if (mm->nr_work > 0)
+        mm->work[mm->nr_work - 1].down = true;
+    if (xp_mm_run(d) != 0)
+        return 1;
+    mm->ticket = 0;
+    while (mm->nr_gdt > 0)
+        xp_mm_put_segment(d, mm->gdt[--mm->nr_gdt]);
+    while (next_root(d, &root))
+        if (xp_mm_put_table(d, root) != 0 || xp_mm_spent(d))
+            return 1;
+    return mm->nr_pinned > 0;
+}
+
+/* ---- audit ---- */
+
+struct counts { uint32_t refs, types; };
+
+static void count_table(struct xp_domain *d, uint64_t mfn, struct counts *counts)
+{
+    const struct xp_frame *frame = &d->hv->frames.table[mfn];
+    const struct xp_paging_mode *m = d->mm.mode;
+    const void *table = xp_mm_table(d, xp_mfn(mfn));
+    for (uint32_t i = 0; i < m->level[xp_type_level(frame->type)].nr; i++) {
+        uint64_t entry = xp_pt_read(m, table, i), to = xp_pte_mfn(m, entry);
+        bool hole = i >= m->level[xp_type_level(frame->type)].hole_first && xp_mm_slot_fixed(&d->mm, frame->type, i) &&
+                    i < m->level[xp_type_level(frame->type)].hole_end;
+        if ((entry & XP_PTE_PRESENT) == 0 || hole || to >= d->hv->frames.nr || to == mfn)
+            continue;
+        counts[to].refs++;
+        counts[to].types += frame->type != XP_FT_L1 || (entry & XP_PTE_RW) != 0;
+    }
+}
+
+static void count_roots(const struct xp_domain *d, struct counts *counts)
+{
+    const struct xp_mm *mm = &d->mm;
+    const xp_mfn_t roots[] = {mm->base, mm->user_base};
+    for (size_t i = 0; i < 2; i++)
+        if (roots[i].v != 0) {
+            counts[roots[i].v].refs++;
+            counts[roots[i].v].types++;
+        }
+    for (uint32_t i = 0; i < mm->nr_gdt; i++) {
+        counts[mm->gdt[i].v].refs++;
+        counts[mm->gdt[i].v].types++;
+    }
+}
+
+/* Tables and descriptor pages have no other users than these; writable frames may have (grants, event pages). */
+static bool agrees(const struct xp_frame *frame, struct counts c)
+{
+    bool exact = xp_type_is_table(frame->type) || frame->type == XP_FT_SEG;
+    c.refs += (frame->flags & XP_FF_ALLOCATED) != 0;
+    if ((frame->flags & XP_FF_PINNED) != 0) {
+        c.refs++;
+        c.types++;
+    }
+    return c.refs <= frame->ref_count && (exact ? c.types == frame->type_count : c.types <= frame->type_count) &&
+           (frame->type_count == 0) == (frame->type == XP_FT_NONE);
+}
+
+uint64_t xp_mm_audit(struct xp_hv *hv)
+{
+    struct xp_frames *f = &hv->frames;
+    struct counts *counts = calloc(f->nr, sizeof *counts);
+    uint64_t broken = 0;
+    if (counts == NULL)
+        return 0;                /* cannot tell */
+    for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
+        if (hv->domains[i] == NULL || hv->domains[i]->mm.mode == NULL)
+            continue;
+        if (hv->domains[i]->mm.nr_work > 0) {
+            free(counts);        /* half done: nothing adds up until it is finished */
+            return 0;
+        }
+        count_roots(hv->domains[i], counts);
+    }
+    for (uint64_t i = 1; i < f->nr; i++)
+        if (f->table[i].owner < XP_OWNERS && xp_type_is_table(f->table[i].type))
+            count_table(hv->domains[f->table[i].owner], i, counts);
+    for (uint64_t i = 1; i < f->nr; i++)
+        broken += f->table[i].owner < XP_OWNERS && !agrees(&f->table[i], counts[i]);
+    free(counts);
+    return broken;
+}
