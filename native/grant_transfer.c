@@ -54,7 +54,7 @@ int xp_grant_transfer(struct xp_domain *d, uint64_t va)
 {
     const uint64_t at = va + offsetof(struct xen_gnttab_transfer, status);
     struct xen_gnttab_transfer op;
-    struct xp_domain *receiver;
+    struct xp_domain *receiver = NULL;
     int ret = xp_copy_from_guest(d, &op, va, sizeof op);
     if (ret != 0)
         return ret;
