@@ -17,6 +17,7 @@
 #define PERIOD_MAX_NS (UINT64_MAX >> 2)         /* Xen's STIME_DELTA_MAX */
 #define FAR_NS_SHIFT 50                         /* set_timer_op: further ahead (13 days) is a wrapped counter of the guest's */
 #define WRAPPED_NS 100000000
+#define VIRTUAL_ALARM UINT32_MAX                /* in a trace */
 #define VIRTUAL_SIGNAL (SIGRTMIN + 4)
 
 void xp_alarm_init(struct xp_domain *d)
@@ -35,8 +36,9 @@ void xp_alarm_destroy(struct xp_domain *d)
     d->vcpu.virtual_deadline = 0;
 }
 
-static void go_off(struct xp_domain *d)
+static void go_off(struct xp_domain *d, uint32_t kind)
 {
+    xp_trace(&d->hv->tracer, XP_TRACE_events, XP_TT_alarm, d->domid, kind, 0);
     d->vcpu.nr_alarms++;
     xp_evtchn_raise_virq(d, VIRQ_TIMER);
 }
@@ -50,7 +52,7 @@ void xp_alarm_due(struct xp_domain *d, struct xp_timer *t, int64_t now)
         int64_t late = (now - t->deadline) % d->vcpu.period_ns;
         (void)xp_timer_set(&d->hv->timers, t, now - late + d->vcpu.period_ns);
     }
-    go_off(d);
+    go_off(d, t->kind);
 }
 
 /* ---- real time ---- */
@@ -156,6 +158,6 @@ void xp_alarm_virtual_due(struct xp_hv *hv)
             xp_cpu_ns(d->pid) < d->vcpu.virtual_deadline)
             continue;
         d->vcpu.virtual_deadline = 0;
-        go_off(d);
+        go_off(d, VIRTUAL_ALARM);
     }
 }

@@ -108,6 +108,7 @@ int64_t xp_bounce(struct xp_domain *d, uint64_t va)
     if ((op.flags & ~XP_TRAPF_software) != 0 || op.vector > XP_TRAP_syscall)
         return -XEN_EINVAL;
     struct target target = find(d, &op, user);
+    xp_trace(&d->hv->tracer, XP_TRACE_traps, XP_TT_trap, d->domid, op.vector, op.address);
     if (target.handler == 0) {
         crash(d, &op, user, "no handler");
         return XP_CALL_PARK;
@@ -137,7 +138,7 @@ int64_t xp_do_iret(struct xp_domain *d, struct xp_call *call)
     }
     uint32_t ring = (uint32_t)(back.cs & 3);
     bool narrow = xp_kernel_ring(d) == 1;
-    if ((narrow && ring != 1 && ring != 3) || !xp_va_canonical(d->vcpu.mode, back.rip) || (back.rflags & EFLAGS_FORBIDDEN) != 0) {
+    if ((narrow && ring != 1 && ring != 3) || !xp_va_canonical(d->mm.mode, back.rip) || (back.rflags & EFLAGS_FORBIDDEN) != 0) {
         xp_domain_crash(d, "iret: cs %#llx rip %#llx rflags %#llx rsp %#llx ss %#llx cannot be", (unsigned long long)back.cs,
                         (unsigned long long)back.rip, (unsigned long long)back.rflags, (unsigned long long)back.rsp,
                         (unsigned long long)back.ss);

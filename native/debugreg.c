@@ -22,7 +22,7 @@
 
 static int set_address(struct xp_domain *d, uint64_t reg, uint64_t value)
 {
-    const struct xp_paging_mode *mode = d->vcpu.mode;
+    const struct xp_paging_mode *mode = d->mm.mode;
     uint64_t last = value + 7;  /* the widest breakpoint */
     if (!xp_va_canonical(mode, value) || last < value || (value < mode->hole_end && last >= mode->hole_start))
         return -XEN_EPERM;

@@ -80,6 +80,7 @@ void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result)
     struct xp_call_slot *s = &d->calls->slot[slot];
     trace_result(d, slot, result);
     s->result = result;
+    xp_trace(&d->hv->tracer, XP_TRACE_hypercalls, XP_TT_answer, d->domid, slot, (uint64_t)result);
     /* Pairs with the caller's acquire of DONE. */
     if (atomic_exchange_explicit(&s->state, XP_SLOT_DONE, memory_order_acq_rel) == XP_SLOT_SLEEPING)
         (void)xp_futex_wake(&s->state, 1);
@@ -119,6 +120,7 @@ static void take_slot(struct xp_domain *d, uint32_t slot)
     d->nr_calls++;
     d->hv->nr_calls++;
     d->trace[d->nr_calls % XP_CALL_TRACE] = (struct xp_call_trace){.nr = call.nr, .slot = (uint16_t)slot, .arg0 = call.args[0]};
+    xp_trace(&d->hv->tracer, XP_TRACE_hypercalls, XP_TT_call, d->domid, (call.nr & 0xffff) | slot << 16, call.args[0]);
     perform(d, &call);
 }
 
@@ -323,7 +325,9 @@ static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
         return 0;
     hv->nr_sleeps++;
     int64_t left = deadline == XP_FOREVER ? -1 : deadline - xp_hv_system_time(hv);
+    xp_trace(&hv->tracer, XP_TRACE_sched, XP_TT_sleep, 0, 0, (uint64_t)deadline);
     int ret = collect(hv, deadline != XP_FOREVER && left < 0 ? 0 : left);
+    xp_trace(&hv->tracer, XP_TRACE_sched, XP_TT_awake, 0, 0, 0);
     return ret < 0 ? ret : 0;
 }
 

@@ -111,7 +111,6 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     d->window = (struct xp_window){.uffd = -1, .pagemap_fd = -1};
     d->mm.mode = xp_paging_mode(plan->paging);
     d->created_ns = xp_hv_system_time(hv);
-    d->vcpu.mode = xp_paging_mode(plan->paging);
     xp_vcpu_init(d);
     (void)snprintf(d->name, sizeof d->name, "%s", plan->name);
     int ret = take_pages(d, plan->nr_pages);
@@ -202,6 +201,7 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
     if (ret == 0) {
         d->state = XP_DS_RUNNING;
         xp_clock_new_domain(d);
+        xp_trace(&hv->tracer, XP_TRACE_life, XP_TT_start, domid, 0, 0);
         xp_board_changed(hv);
     }
     xp_hv_unlock(hv);
@@ -225,6 +225,7 @@ void xp_domain_kick(struct xp_domain *d)
     if (d->calls == NULL)
         return;                 /* Domain0 has no process of this kind */
     d->nr_upcalls++;
+    xp_trace(&d->hv->tracer, XP_TRACE_events, XP_TT_upcall, d->domid, 0, 0);
     (void)xp_sem_post(&d->calls->upcall);
     if (d->upcall_fd >= 0)
         xp_waker_signal(&d->hv->waker, d->upcall_fd);
@@ -253,6 +254,7 @@ int xp_domain_dying(struct xp_hv *hv, xp_domid_t domid)
     if (ret == 0 && d->state != XP_DS_DYING) {
         xp_dispatch_remove(d);
         d->state = XP_DS_DYING;
+        xp_trace(&hv->tracer, XP_TRACE_life, XP_TT_end, domid, 0, 0);
         hv->nr_continued -= d->pending_mask != 0;
         d->pending_mask = 0;
         xp_park_destroy(d);

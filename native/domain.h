@@ -16,6 +16,7 @@
 #include "frames.h"
 #include "mm.h"
 #include "ours.h"
+#include "trace.h"
 #include "vcpu.h"
 #include "wakefd.h"
 #include "window.h"
@@ -163,6 +164,7 @@ struct xp_hv {
     uint64_t news[XP_MAX_DOMAINS / 64];  /* bit per domid: something for the policy thread */
     struct xp_clock clock;       /* clock.h */
     struct xp_timers timers;     /* timer.h: every deadline there is */
+    struct xp_tracer tracer;     /* trace.h */
 
     /* dispatch.c */
     struct xp_domain *hot[XP_HOT_MAX];

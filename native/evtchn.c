@@ -130,6 +130,7 @@ void xp_evtchn_set_pending(struct xp_domain *d, xp_port_t port)
     struct xen_shared_info *si = d->shared_info;    /* NULL: Domain0, which has no process of this kind */
     if (si == NULL || d->state == XP_DS_DYING || set_bit(si->evtchn_pending, port))
         return;
+    xp_trace(&d->hv->tracer, XP_TRACE_events, XP_TT_event, d->domid, port, test_bit(si->evtchn_mask, port));
     bool kicked = !test_bit(si->evtchn_mask, port) && upcall(d, port);
     /* A poll waits for the bit, masked or not. */
     if (!kicked && d->parked_mask != 0)

@@ -106,6 +106,7 @@ void xp_hv_destroy(struct xp_hv *hv)
     for (uint64_t i = 0; hv->table_copies != NULL && i < hv->frames.nr; i++)
         free(hv->table_copies[i]);
     free(hv->table_copies);
+    xp_tracer_close(&hv->tracer);
     pthread_mutex_destroy(&hv->lock);
     free(hv);
 }
@@ -198,9 +199,26 @@ void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info)
         .nr_xen = hv->frames.nr_xen, .m2p_mfn = hv->m2p_mfn.v, .nr_m2p_frames = hv->nr_m2p_frames,
         .nr_domains = hv->nr_domains, .nr_calls = hv->nr_calls, .nr_sleeps = hv->nr_sleeps, .nr_spins = hv->nr_spins,
         .nr_spin_hits = hv->nr_spin_hits, .tsc_hz = xp_clock_hz(&hv->clock), .system_time_ns = xp_hv_system_time(hv),
-        .wall_clock_ns = hv->clock.wall_ns, .nr_time_told = hv->clock.nr_told,
+        .wall_clock_ns = hv->clock.wall_ns, .compared_tsc = hv->clock.last.tsc, .compared_ns = hv->clock.last.ns,
+        .nr_time_told = hv->clock.nr_told,
         .control_fd = hv->control_fd, .base = hv->frames.base,
     };
+    xp_hv_unlock(hv);
+}
+
+int xp_hv_trace_start(struct xp_hv *hv, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes)
+{
+    /* Whoever records holds the lock: nobody is within the old memory when it goes. */
+    xp_hv_lock(hv);
+    int ret = xp_tracer_open(&hv->tracer, fd, nr_cpus, nr_records, classes);
+    xp_hv_unlock(hv);
+    return ret;
+}
+
+void xp_hv_trace_stop(struct xp_hv *hv)
+{
+    xp_hv_lock(hv);
+    xp_tracer_close(&hv->tracer);
     xp_hv_unlock(hv);
 }
 

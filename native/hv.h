@@ -108,11 +108,17 @@ struct xp_hv_info {
     uint64_t tsc_hz;
     int64_t system_time_ns;
     int64_t wall_clock_ns;       /* when system time was 0 */
+    uint64_t compared_tsc;       /* a moment on both clocks */
+    int64_t compared_ns;
     uint64_t nr_time_told;       /* times that a domain's clock was set right */
     int control_fd;
     void *base;
 };
 void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info);
+
+/* Records into the memory behind fd from now on (trace.h), instead of what was recorded into before; no more. */
+int xp_hv_trace_start(struct xp_hv *hv, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes);
+void xp_hv_trace_stop(struct xp_hv *hv);
 
 /* The audit of every table: number of broken invariants. */
 uint64_t xp_hv_audit(struct xp_hv *hv);

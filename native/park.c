@@ -32,6 +32,7 @@ int xp_park(struct xp_domain *d, uint32_t slot, enum xp_park_kind kind, int64_t 
     }
     d->parked_mask |= 1u << slot;
     d->hv->nr_waiting += waits_for_others(p->kind);
+    xp_trace(&d->hv->tracer, XP_TRACE_sched, XP_TT_block, d->domid, slot, p->kind);
     if (d->vcpu.runstate_area != 0)
         xp_runstate_tell(d, RUNSTATE_blocked);
     return 0;
@@ -50,6 +51,7 @@ static void forget(struct xp_domain *d, uint32_t slot)
 void xp_unpark(struct xp_domain *d, uint32_t slot, int64_t result)
 {
     forget(d, slot);
+    xp_trace(&d->hv->tracer, XP_TRACE_sched, XP_TT_wake, d->domid, slot, (uint64_t)result);
     if (d->vcpu.runstate_area != 0)
         xp_runstate_tell(d, RUNSTATE_running);
     xp_call_complete(d, slot, result);

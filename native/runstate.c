@@ -116,6 +116,7 @@ int xp_domain_paused(struct xp_hv *hv, xp_domid_t domid, bool paused)
             v->paused_ns += now - v->paused_since;
             v->paused_since = 0;
         }
+        xp_trace(&hv->tracer, XP_TRACE_sched, XP_TT_pause, d->domid, paused, 0);
         xp_runstate_tell(d, paused ? RUNSTATE_offline : RUNSTATE_running);
     }
     xp_hv_unlock(hv);

@@ -31,7 +31,7 @@ static bool selector_ok(const struct xp_domain *d, uint16_t selector)
 
 static bool address_ok(const struct xp_domain *d, uint64_t address)
 {
-    return xp_va_canonical(d->vcpu.mode, address);
+    return xp_va_canonical(d->mm.mode, address);
 }
 
 struct xp_trap xp_trap_of(const struct xp_domain *d, uint32_t vector)

@@ -23,7 +23,7 @@
 /* The ring its kernel runs in: 1, or 3 in 64-bit mode, where there is no other. */
 static inline uint32_t xp_kernel_ring(const struct xp_domain *d)
 {
-    return d->vcpu.mode->va_bits == 32 ? 1 : 3;
+    return d->mm.mode->va_bits == 32 ? 1 : 3;
 }
 
 /* The gate of a vector; address 0: none. */

@@ -9,7 +9,6 @@
 #ifndef XP_VCPU_H
 #define XP_VCPU_H
 
-#include "paging.h"
 #include "timer.h"
 #include "timescale.h"
 
@@ -30,8 +29,6 @@ struct xp_callback {
 #define XP_CALLBACKS 8u          /* CALLBACKTYPE_* */
 
 struct xp_vcpu {
-    const struct xp_paging_mode *mode;  /* how its addresses are read: fixed at creation */
-
 
     /* clock.c: what its vcpu_time_info says, kept here, as the page can be scribbled on */
     struct xp_timescale scale;

@@ -60,6 +60,8 @@ struct xp_hv_info {
     uint64_t tsc_hz;
     int64_t system_time_ns;
     int64_t wall_clock_ns;
+    uint64_t compared_tsc;
+    int64_t compared_ns;
     uint64_t nr_time_told;
     int control_fd;
     void *base;
@@ -86,4 +88,6 @@ int xp_domain_console(struct xp_hv *hv, uint16_t domid, uint64_t *pos, uint8_t *
 uint32_t xp_hv_scrub(struct xp_hv *hv, uint32_t max);
 uint32_t xp_hv_news(struct xp_hv *hv, uint16_t *domids, uint32_t max);
 void xp_hv_info(struct xp_hv *hv, struct xp_hv_info *info);
+int xp_hv_trace_start(struct xp_hv *hv, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes);
+void xp_hv_trace_stop(struct xp_hv *hv);
 uint64_t xp_hv_audit(struct xp_hv *hv);

@@ -23,6 +23,7 @@ COMMANDS = {
     "shutdown": ("xenproc.cli.domains", "shutdown", "Ask a domain to end by itself."),
     "destroy": ("xenproc.cli.domains", "destroy", "End a domain at once."),
     "info": ("xenproc.cli.info", "info", "Show a hypervisor: memory, isolation and why, counters."),
+    "trace": ("xenproc.cli.trace", "trace", "Record hypercalls, events, traps, scheduling, for a browser to show."),
     "wallclock": ("xenproc.cli.wallclock", "wallclock", "Show or set what domains take for the time of day."),
     "doctor": ("xenproc.cli.doctor", "doctor", "Say what this host offers, what it lacks and how to get it."),
     "gc": ("xenproc.cli.gc", "gc", "Remove what a power cut may have left."),

@@ -14,7 +14,7 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
-from xenproc.hv import wallclock
+from xenproc.hv import trace, wallclock
 from xenproc.hv.hypervisor import MIN_FRAMES, HypervisorProcess
 from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
@@ -43,8 +43,15 @@ class Control:
                 continue
             except (EOFError, OSError):
                 self.sock.close()
+                self._stop_trace()
                 return
             self.hv.background(self._answer(request, fds))
+
+    def _stop_trace(self) -> None:
+        """Stop recording if it is into this one's memory."""
+        if self.hv.tracing is self:
+            self.hv.tracing = None
+            trace.stop(self.hv.core)
 
     async def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
         try:
@@ -101,6 +108,12 @@ class Control:
             return wallclock.wall_clock(hv.core)
         if op == "set_wall_clock":
             return wallclock.set_wall_clock(hv.core, request["wall_ns"])
+        if op == "trace_start":
+            started = trace.start(hv.core, fds[0], request["cpus"], request["records"], request["classes"])
+            hv.tracing = self
+            return started
+        if op == "trace_stop":
+            return self._stop_trace()
         if op == "info":
             return hv.info()
         if op == "kernel_objects":

@@ -61,6 +61,7 @@ class HypervisorProcess:
         self.spawner: spawn.Spawner | None = None
         self.tasks: set[asyncio.Task] = set()
         self.scrubbing = False
+        self.tracing: object | None = None      # the control connection that a trace is recorded for
         self.dispatcher = threading.Thread(target=self._dispatch, name="xenproc-dispatch", daemon=True)
 
     def _pin_memory(self) -> str | None:

@@ -1,0 +1,12 @@
+/* The trace: native/trace.h. */
+enum xp_trace_class { XP_TRACE_hypercalls, XP_TRACE_events, XP_TRACE_traps, XP_TRACE_sched, XP_TRACE_life, ... };
+enum xp_trace_type { XP_TT_none, XP_TT_call, XP_TT_answer, XP_TT_event, XP_TT_upcall, XP_TT_trap, XP_TT_block, XP_TT_wake,
+                     XP_TT_alarm, XP_TT_pause, XP_TT_start, XP_TT_end, XP_TT_sleep, XP_TT_awake, ... };
+struct xp_tracer { uint32_t nr_cpus, nr_records; ...; };
+struct xp_trace_seen { uint64_t tsc, value; uint32_t number; uint16_t type, domid; };
+uint64_t xp_trace_ring_bytes(uint32_t nr_records);
+int xp_tracer_open(struct xp_tracer *t, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes);
+void xp_tracer_close(struct xp_tracer *t);
+void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t number, uint64_t value);
+uint32_t xp_trace_read(const void *ring, uint32_t nr_records, uint64_t *pos, struct xp_trace_seen *out, uint32_t max, uint64_t *lost);
+uint64_t xp_trace_cost(struct xp_tracer *t, uint32_t n);

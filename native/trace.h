@@ -1,0 +1,100 @@
+/*
+ * trace.h: what happens, as it happens: records of 32 bytes in one ring of memory a CPU, shared with whoever reads them.
+ *
+ * The reader (xenproc trace) makes the memory and hands over its descriptor, sealed against shrinking; the hypervisor writes and reads
+ * nothing back that it acts on. Off costs one predicted branch; on, an atomic add and a few stores.
+ *   1. Writers wait for nobody: a position is taken by an atomic add, the oldest records are overwritten.
+ *   2. A record carries a check over its position and contents. One that is half written, overwritten while it is read, or mixed
+ *      by two writers a lap apart does not fit its check and is dropped and counted, never shown.
+ *   3. Readers change nothing that a writer looks at, but the head, whose bits beyond the ring's size do not matter.
+ *
+ * Tour H:190
+ */
+#ifndef XP_TRACE_H
+#define XP_TRACE_H
+
+#include "xp.h"
+
+#include <stdatomic.h>
+
+enum xp_trace_class { XP_TRACE_hypercalls = 1, XP_TRACE_events = 2, XP_TRACE_traps = 4, XP_TRACE_sched = 8, XP_TRACE_life = 16 };
+
+enum xp_trace_type {
+    XP_TT_none = 0,
+    XP_TT_call,          /* number: hypercall | slot << 16, value: first argument */
+    XP_TT_answer,        /* number: slot, value: result */
+    XP_TT_event,         /* number: port whose bit was set, value: 1: it is masked */
+    XP_TT_upcall,        /* the domain is told */
+    XP_TT_trap,          /* number: vector, value: address */
+    XP_TT_block,         /* number: slot, value: enum xp_park_kind */
+    XP_TT_wake,          /* number: slot, value: result */
+    XP_TT_alarm,         /* number: enum xp_timer_kind */
+    XP_TT_pause,         /* number: 1 stopped, 0 continued */
+    XP_TT_start,
+    XP_TT_end,
+    XP_TT_sleep,         /* the dispatcher, value: until when */
+    XP_TT_awake,
+};
+
+struct xp_trace_record {
+    _Atomic uint64_t check;
+    uint64_t tsc;
+    uint16_t type;
+    uint16_t domid;
+    uint32_t number;
+    uint64_t value;
+};
+_Static_assert(sizeof(struct xp_trace_record) == 32, "two records a cache line");
+
+struct xp_trace_ring {
+    _Atomic uint64_t head;       /* records ever begun */
+    uint8_t pad[56];
+    struct xp_trace_record record[];
+};
+
+#define XP_TRACE_CPUS_MAX 1024u
+
+/* Bytes of a trace's memory; nr_records: a power of two. */
+static inline uint64_t xp_trace_ring_bytes(uint32_t nr_records)
+{
+    return sizeof(struct xp_trace_ring) + (uint64_t)nr_records * sizeof(struct xp_trace_record);
+}
+
+struct xp_tracer {
+    _Atomic uint32_t classes;    /* what is recorded; 0: off */
+    uint8_t *memory;
+    uint64_t bytes;
+    uint32_t nr_cpus, nr_records;
+};
+
+/* Takes the memory behind fd: nr_cpus rings. -XEN_EINVAL: not that long, not sealed, no power of two; -errno. */
+int xp_tracer_open(struct xp_tracer *t, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes);
+void xp_tracer_close(struct xp_tracer *t);
+
+void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t number, uint64_t value);
+
+/* The one branch. */
+static inline void xp_trace(struct xp_tracer *t, uint32_t class, uint16_t type, uint16_t domid, uint32_t number, uint64_t value)
+{
+    if (__builtin_expect((atomic_load_explicit(&t->classes, memory_order_relaxed) & class) != 0, 0))
+        xp_trace_put(t, type, domid, number, value);
+}
+
+/* ---- reading ---- */
+
+struct xp_trace_seen {
+    uint64_t tsc, value;
+    uint32_t number;
+    uint16_t type, domid;
+};
+
+/*
+ * Copies up to max whole records of a ring from *pos on, in order; *lost grows by those that were overwritten or torn. Stops before
+ * one that is being written, unless the ring has gone on for long.
+ */
+uint32_t xp_trace_read(const void *ring, uint32_t nr_records, uint64_t *pos, struct xp_trace_seen *out, uint32_t max, uint64_t *lost);
+
+/* What a record costs: n of them, in ticks of the TSC. */
+uint64_t xp_trace_cost(struct xp_tracer *t, uint32_t n);
+
+#endif
