@@ -1,0 +1,379 @@
+"""Frame types and page-table validation in plain Python: Xen's rules, recursive, one frame an object, exceptions for refusals.
+
+Written from Xen's rules and the x86 formats, not from native/: the facts of the three paging modes are stated again below.
+What a guest's memory holds is the model's own: `words` of each frame, entries of the mode's size.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+P, RW, U, PWT, PCD, A, D, PSE, G = 1, 2, 4, 8, 16, 32, 64, 128, 256
+NONE, L1, L2, L3, L4, SEG, WRITABLE, L2_HOLE = range(8)
+EPERM, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSYS, EOPNOTSUPP = -1, -12, -14, -16, -22, -38, -95
+MASK64 = 0x000FFFFFFFFFF000
+RESERVED64 = 0x7FF0000000000000
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A paging mode: entries a table and shift by level, the hole's slots, and at which level they are."""
+
+    levels: int
+    bits: int                                   # of an entry
+    nr: dict[int, int]
+    shift: dict[int, int]
+    hole_level: int
+    hole: range                                 # slots
+    hole_va: tuple[int, int]
+    va_bits: int
+
+    def forbidden(self, level: int) -> int:
+        """Return the bits that a guest's present entry must not have."""
+        if self.levels == 3 and level == 3:
+            return RESERVED64 | 1 << 63 | RW | U | A | D | PSE | G
+        return (0 if self.bits == 32 else RESERVED64) | G | PSE | PWT | PCD
+
+    def mfn(self, entry: int) -> int:
+        """Return the frame that an entry names."""
+        return (entry & (0xFFFFF000 if self.bits == 32 else MASK64)) >> 12
+
+
+MODES = [
+    Mode(2, 32, {1: 1024, 2: 1024}, {1: 12, 2: 22}, 2, range(1008, 1024), (0xFC000000, 1 << 32), 32),
+    Mode(3, 64, {1: 512, 2: 512, 3: 4}, {1: 12, 2: 21, 3: 30}, 2, range(428, 512), (0xF5800000, 1 << 32), 32),
+    Mode(4, 64, {i: 512 for i in range(1, 5)}, {1: 12, 2: 21, 3: 30, 4: 39}, 4, range(256, 272),
+         (0xFFFF800000000000, 0xFFFF880000000000), 48),
+]
+
+
+class Refused(Exception):
+    """An operation is refused with this error."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass
+class Frame:
+    """A frame's record."""
+
+    owner: "Domain | None" = None
+    hv: bool = False
+    type: int = NONE
+    count: int = 0
+    refs: int = 0
+    pinned: bool = False
+    validated: bool = False
+    looks_into: int = 0                         # entries that name other tables of its level
+    looked_into: int = 0                        # such entries of others that name it
+
+
+@dataclass
+class Domain:
+    """A domain: its frames, its base pointers, its descriptor frames."""
+
+    domid: int
+    mode: Mode
+    mfns: list[int]
+    base: int = 0
+    user_base: int = 0
+    gdt: list[int] = field(default_factory=list)
+
+
+def level_of(type_: int) -> int:
+    """Return a table type's level."""
+    return 2 if type_ == L2_HOLE else type_
+
+
+def is_table(type_: int) -> bool:
+    """Say whether a type is a page table's."""
+    return type_ in (L1, L2, L3, L4, L2_HOLE)
+
+
+class Tables:
+    """The machine: frames, what is in them, and the operations on page tables."""
+
+    def __init__(self, nr: int, hole_entries: dict[int, int]) -> None:
+        self.frames = [Frame() for _ in range(nr)]
+        self.words: dict[int, array[int]] = {}
+        self.hole_entries = hole_entries        # the hypervisor's own, by slot
+
+    # ---- what entries hold ----
+
+    def own(self, d: Domain, mfn: int) -> Frame | None:
+        """Return the frame if it is the domain's."""
+        return self.frames[mfn] if mfn < len(self.frames) and self.frames[mfn].owner is d else None
+
+    def carries_hole(self, d: Domain, type_: int) -> bool:
+        """Say whether tables of the type have the hypervisor's slots."""
+        return type_ == L2_HOLE if d.mode.levels == 3 else type_ == d.mode.levels
+
+    def entries(self, d: Domain, mfn: int, type_: int) -> Iterator[tuple[int, int]]:
+        """Return (slot, entry) of each present entry that is the guest's."""
+        for i in range(d.mode.nr[level_of(type_)]):
+            if not (self.carries_hole(d, type_) and i in d.mode.hole) and self.words[mfn][i] & P:
+                yield i, self.words[mfn][i]
+
+    def linear(self, d: Domain, level: int) -> bool:
+        """Say whether entries of this level may name a table of the same level."""
+        return level >= 2 and (d.mode.levels, level) != (3, 3)
+
+    def take(self, d: Domain, mfn: int, type_: int, slot: int, entry: int) -> None:
+        """Take what a new entry needs."""
+        level = level_of(type_)
+        if not entry & P:
+            return
+        if entry & d.mode.forbidden(level):
+            raise Refused(EINVAL)
+        to = d.mode.mfn(entry)
+        frame = self.own(d, to)
+        if level == 1:
+            if frame is None:
+                raise Refused(EPERM)
+            if entry & RW:
+                if frame.count and frame.type != WRITABLE:
+                    raise Refused(EBUSY)
+                frame.type, frame.count = WRITABLE, frame.count + 1
+            frame.refs += 1
+        elif frame is not None and frame.type == type_ and self.linear(d, level):
+            if entry & RW:
+                raise Refused(EINVAL)
+            if to != mfn:
+                if not frame.validated or self.frames[mfn].looked_into or frame.looks_into:
+                    raise Refused(EINVAL)
+                self.frames[mfn].looks_into += 1
+                frame.looked_into += 1
+                frame.count += 1
+                frame.refs += 1
+        else:
+            below = L2_HOLE if (d.mode.levels, level, slot) == (3, 3, 3) else level - 1
+            self.get_table(d, to, below)
+
+    def drop(self, d: Domain, mfn: int, type_: int, entry: int) -> None:
+        """Drop what an old entry held."""
+        if not entry & P:
+            return
+        to = d.mode.mfn(entry)
+        frame = self.frames[to]
+        if level_of(type_) == 1:
+            if entry & RW:
+                self.put_type(frame)
+            frame.refs -= 1
+        elif frame.type == type_:
+            if to != mfn:
+                self.frames[mfn].looks_into -= 1
+                frame.looked_into -= 1
+                self.put_table(d, to)
+        else:
+            self.put_table(d, to)
+
+    def put_type(self, frame: Frame) -> None:
+        """One user of the type less."""
+        frame.count -= 1
+        if frame.count == 0:
+            frame.type, frame.validated = NONE, False
+
+    # ---- tables ----
+
+    def get_table(self, d: Domain, mfn: int, type_: int) -> None:
+        """One more user of a table; the first one has it validated."""
+        frame = self.own(d, mfn)
+        if frame is None or frame.hv:
+            raise Refused(EINVAL)
+        if frame.count:
+            if frame.type != type_ or not frame.validated:
+                raise Refused(EINVAL)
+            frame.count += 1
+            frame.refs += 1
+            return
+        frame.type, frame.count = type_, 1
+        frame.refs += 1
+        taken: list[int] = []
+        try:
+            for slot in range(d.mode.nr[level_of(type_)]):
+                entry = self.words[mfn][slot]
+                if self.carries_hole(d, type_) and slot in d.mode.hole:
+                    continue
+                if (d.mode.levels, type_, slot) == (3, L3, 3) and not entry & P:
+                    raise Refused(EINVAL)
+                self.take(d, mfn, type_, slot, entry)
+                taken.append(entry)
+        except Refused:
+            for entry in reversed(taken):
+                self.drop(d, mfn, type_, entry)
+            self.put_type(frame)
+            frame.refs -= 1
+            raise
+        frame.validated = True
+        if self.carries_hole(d, type_):
+            for i, slot in enumerate(d.mode.hole):
+                self.words[mfn][slot] = self.hole_entries.get(i, 0)
+
+    def put_table(self, d: Domain, mfn: int) -> None:
+        """One user less; the last one drops what its entries hold."""
+        frame = self.frames[mfn]
+        if frame.count == 1:
+            for _, entry in reversed(list(self.entries(d, mfn, frame.type))):
+                self.drop(d, mfn, frame.type, entry)
+        self.put_type(frame)
+        frame.refs -= 1
+
+    # ---- mmu_update ----
+
+    def update(self, d: Domain, ptr: int, value: int) -> None:
+        """Do one request."""
+        size = d.mode.bits // 8
+        cmd, at, mfn = ptr % size, ptr % 4096 // size, ptr >> 12
+        value &= (1 << d.mode.bits) - 1
+        if cmd > 3:
+            raise Refused(ENOSYS)
+        frame = self.own(d, mfn)
+        if frame is None:
+            raise Refused(EINVAL)
+        if cmd == 1:
+            return
+        if frame.count and is_table(frame.type):
+            self.change(d, mfn, at, value, keep=cmd == 2)
+        elif frame.hv or (frame.count and frame.type != WRITABLE):
+            raise Refused(EINVAL)
+        else:
+            self.words[mfn][at] = value
+
+    def change(self, d: Domain, mfn: int, slot: int, new: int, keep: bool) -> None:
+        """Change an entry of a validated table."""
+        type_ = self.frames[mfn].type
+        level = level_of(type_)
+        fixed = self.carries_hole(d, type_) and slot in d.mode.hole
+        if fixed or slot >= d.mode.nr[level] or (d.mode.levels, type_, slot) == (3, L3, 3):
+            raise Refused(EINVAL)
+        old = self.words[mfn][slot]
+        if keep:
+            new |= old & (A | D)
+        if new & old & P and d.mode.mfn(new) == d.mode.mfn(old) and not (new ^ old) & RW:
+            if new & d.mode.forbidden(level):
+                raise Refused(EINVAL)
+            self.words[mfn][slot] = new
+            return
+        self.take(d, mfn, type_, slot, new)
+        self.words[mfn][slot] = new
+        self.drop(d, mfn, type_, old)
+
+    def map_va(self, d: Domain, va: int, value: int) -> None:
+        """update_va_mapping."""
+        canonical = va >> 32 == 0 if d.mode.va_bits == 32 else va >> 47 in (0, (1 << 17) - 1)
+        if not d.base or not canonical or d.mode.hole_va[0] <= va < d.mode.hole_va[1]:
+            raise Refused(EINVAL)
+        at = d.base
+        for level in range(d.mode.levels, 1, -1):
+            entry = self.words[at][(va >> d.mode.shift[level]) % d.mode.nr[level]]
+            if not entry & P:
+                raise Refused(EINVAL)
+            at = d.mode.mfn(entry)
+        if self.frames[at].type != L1:
+            raise Refused(EINVAL)
+        self.change(d, at, (va >> 12) % d.mode.nr[1], value & ((1 << d.mode.bits) - 1), keep=False)
+
+    # ---- mmuext_op ----
+
+    def pin(self, d: Domain, mfn: int, level: int) -> None:
+        """Pin a table."""
+        frame = self.own(d, mfn)
+        if level > d.mode.levels or frame is None or frame.pinned:
+            raise Refused(EINVAL)
+        self.get_table(d, mfn, level)
+        frame.pinned = True
+
+    def unpin(self, d: Domain, mfn: int) -> None:
+        """Unpin it."""
+        frame = self.own(d, mfn)
+        if frame is None or not frame.pinned:
+            raise Refused(EINVAL)
+        frame.pinned = False
+        self.put_table(d, mfn)
+
+    def new_base(self, d: Domain, mfn: int) -> None:
+        """Load the base pointer."""
+        self.get_table(d, mfn, d.mode.levels)
+        old, d.base = d.base, mfn
+        if old:
+            self.put_table(d, old)
+
+    def new_user_base(self, d: Domain, mfn: int) -> None:
+        """Load the user base pointer, or none."""
+        if d.mode.levels != 4:
+            raise Refused(EOPNOTSUPP)
+        if mfn:
+            self.get_table(d, mfn, 4)
+        old, d.user_base = d.user_base, mfn
+        if old:
+            self.put_table(d, old)
+
+    def writable(self, d: Domain, mfn: int) -> bool:
+        """Say whether the hypervisor may write there for the domain."""
+        frame = self.own(d, mfn)
+        return frame is not None and (frame.count == 0 or frame.type == WRITABLE)
+
+    def copy(self, d: Domain, to: int, source: int | None) -> None:
+        """Clear a page, or copy one."""
+        if (source is not None and self.own(d, source) is None) or not self.writable(d, to):
+            raise Refused(EINVAL)
+        old = self.words[to]
+        self.words[to] = array(old.typecode, self.words[source] if source is not None else bytes(4096))
+
+    # ---- set_gdt: pages of zeros or of what is present are all that histories have ----
+
+    def set_gdt(self, d: Domain, mfns: list[int], sound: set[int]) -> None:
+        """Load descriptor frames; `sound`: those whose descriptors are all good as they are."""
+        taken: list[int] = []
+        try:
+            for mfn in mfns:
+                frame = self.own(d, mfn)
+                if frame is None or frame.hv or (frame.count and frame.type != SEG) or (not frame.count and mfn not in sound):
+                    raise Refused(EINVAL)
+                frame.type, frame.validated = SEG, True
+                frame.count += 1
+                frame.refs += 1
+                taken.append(mfn)
+        except Refused:
+            self.put_gdt(taken)
+            raise
+        old, d.gdt = d.gdt, list(mfns)
+        self.put_gdt(old)
+
+    def put_gdt(self, mfns: list[int]) -> None:
+        """Let go of descriptor frames."""
+        for mfn in mfns:
+            self.put_type(self.frames[mfn])
+            self.frames[mfn].refs -= 1
+
+    # ---- what must always be so ----
+
+    def check(self) -> None:
+        """Count everything anew."""
+        types, refs = [0] * len(self.frames), [int(frame.owner is not None) for frame in self.frames]
+        domains = {frame.owner.domid: frame.owner for frame in self.frames if frame.owner}.values()
+        for d in domains:
+            for mfn in [m for m in (d.base, d.user_base) if m] + d.gdt:
+                types[mfn] += 1
+                refs[mfn] += 1
+        for mfn, frame in enumerate(self.frames):
+            if frame.pinned:
+                types[mfn] += 1
+                refs[mfn] += 1
+            if frame.owner is None or not is_table(frame.type):
+                continue
+            for _, entry in self.entries(frame.owner, mfn, frame.type):
+                to = frame.owner.mode.mfn(entry)
+                assert self.frames[to].owner is frame.owner, "an entry reaches a foreign frame"
+                if to == mfn and level_of(frame.type) > 1:
+                    continue
+                writes = frame.type == L1 and entry & RW
+                assert not (writes and self.frames[to].type != WRITABLE), "a writable entry to what is not writable"
+                types[to] += bool(frame.type != L1 or writes)
+                refs[to] += 1
+        for mfn, frame in enumerate(self.frames):
+            if frame.owner is not None:
+                assert (frame.count, frame.refs) == (types[mfn], refs[mfn]), (mfn, frame, types[mfn], refs[mfn])
+                assert (frame.count == 0) == (frame.type == NONE)
