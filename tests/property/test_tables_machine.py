@@ -8,6 +8,7 @@ operations were accepted, and (test_every_pair) every operation was seen with ea
 import random
 from array import array
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import tables
@@ -122,10 +123,12 @@ class Lockstep:
         chain = free[: d.mode.levels]
         for mfn in free[:5]:
             self.blank(mfn)
-        for level, (above, below) in zip(range(d.mode.levels, 1, -1), zip(chain, chain[1:], strict=False), strict=True):
+        for level, (above, below) in zip(range(d.mode.levels, 1, -1), pairwise(chain), strict=True):
             self.poke(above, 0, below << 12 | (P if (d.mode.levels, level) == (3, 3) else FULL))
         for slot in range(3):
             self.poke(chain[-1], slot, self.entry(d, 1) & ((1 << d.mode.bits) - 1))
+        if self.chance.random() < 0.15:
+            self.poke(chain[-1], 4, 1 << 12 | P)                    # of the hypervisor's
         if d.mode.levels == 3:
             self.poke(chain[0], 3, free[4] << 12 | P)
         return chain[0]
@@ -223,8 +226,10 @@ class Lockstep:
             del self.domains[d.domid]
             self.add(d.domid)
 
-    OPERATIONS = ["scribble", "build", "update", "update", "update", "update", "pin", "pin", "unpin", "unpin", "settle", "base", "user_base", "clear",
-                  "copy", "map_va", "map_va", "gdt", "end"]
+    OPERATIONS = (
+        "scribble", "build", "update", "update", "update", "update", "pin", "pin", "unpin", "unpin", "settle", "base", "user_base",
+        "clear", "copy", "map_va", "map_va", "gdt", "end",
+    )
 
     def step(self) -> None:
         d = self.domains[self.chance.choice(sorted(self.domains))]
