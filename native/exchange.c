@@ -1,7 +1,8 @@
 /*
  * exchange.c: XENMEM_exchange: pages go, as many others come, for frames in one piece or below an address. See reservation.h.
  *
- * Done in chunks: the larger of the two extents. Each chunk is decided on, reported, shown, and only then do its old pages go.
+ * Done in chunks: the larger of the two extents. A chunk is decided on, reported and exchanged in one step; then its new pages
+ * are shown, some a step.
  *
  * Tour M:130
  */
@@ -21,7 +22,8 @@ struct exchange {
     uint64_t va;                 /* of the argument */
     struct xen_memory_exchange op;
     uint32_t in_order, out_order; /* extents of a chunk: 1 << these */
-    int64_t until;               /* system time at which a step's turn is over */
+    int64_t until;               /* when a step's turn is over */
+    bool asked;                  /* in this step, whether pages are gone: which takes its time */
 };
 
 /* A chunk under way: frames that go, extents that come, and what the guest calls these. */
@@ -51,8 +53,9 @@ static int64_t set_aside(struct exchange *x, struct chunk *c, uint64_t mfn)
     if (frame->ref_count != 1 || frame->type_count != 0)
         return -XEN_EINVAL;
     if ((frame->flags & XP_FF_ABSENT) == 0) {
-        if (xp_now_ns() > x->until)
+        if (x->asked && xp_now_ns() > x->until)
             return XP_CALL_AGAIN;
+        x->asked = true;
         if (xp_page_absent(d, xp_mfn(mfn)) != 0)
             return -XEN_EINVAL;
     }
@@ -74,7 +77,7 @@ static int64_t take_in(struct exchange *x, struct chunk *c, uint64_t chunk)
                 return ret;
         }
     }
-    return 0;
+    return x->asked && c->nr_in > XP_SHOW_STEP ? XP_CALL_AGAIN : 0;    /* the rest in a step of its own */
 }
 
 static int64_t take_out(struct exchange *x, struct chunk *c, uint64_t chunk)
@@ -113,26 +116,6 @@ static int put_out(struct exchange *x, const struct chunk *c, uint64_t chunk, ui
     return ret;
 }
 
-/* Consecutive extents in one go. -XEN_Exxx: c->out holds those that were not shown, nr_out of them. */
-static int show_out(struct exchange *x, struct chunk *c)
-{
-    const uint32_t order = x->op.out.extent_order;
-    for (uint32_t i = 0, nr; i < c->nr_out; i += nr) {
-        for (nr = 1; i + nr < c->nr_out && c->out[i + nr] == c->out[i] + (nr << order);)
-            nr++;
-        for (uint64_t k = 0; k < (uint64_t)nr << order; k++)
-            xp_m2p_set(x->d->hv, xp_mfn(c->out[i] + k), c->pfn[i + (k >> order)] + (k & ((1u << order) - 1)));
-        int ret = xp_pages_show(x->d, xp_mfn(c->out[i]), (uint64_t)nr << order);
-        if (ret == 0)
-            continue;
-        for (uint32_t k = i + nr; k < c->nr_out; k++)
-            c->out[k - (i + nr)] = c->out[k];
-        c->nr_out -= i + nr;
-        return ret;
-    }
-    return 0;
-}
-
 static void undo(struct exchange *x, struct chunk *c)
 {
     struct xp_frames *f = &x->d->hv->frames;
@@ -143,7 +126,48 @@ static void undo(struct exchange *x, struct chunk *c)
             XP_BUG_ON(xp_frame_release(f, xp_mfn(c->out[i] + k), x->d->domid) != 0);
 }
 
-static void let_go(struct exchange *x, struct chunk *c)
+/*
+ * Shows new pages of a chunk from number `page` on, those that follow each other in one go; returns how many. Which they are
+ * says c, or in a later step (NULL) the guest's list: if that has changed meanwhile it fools itself, see reservation.h.
+ */
+static int64_t show_some(struct exchange *x, const struct chunk *c, uint64_t chunk, uint64_t page)
+{
+    const uint32_t order = x->op.out.extent_order;
+    const uint64_t each = (uint64_t)1 << order, pages = each << x->out_order;
+    uint64_t first = 0, nr = 0;
+    while (nr < XP_SHOW_STEP && page + nr < pages) {
+        uint64_t mfn, inside = (page + nr) & (each - 1), i = (page + nr) >> order;
+        if (c != NULL)
+            mfn = c->out[i];
+        else if (xp_copy_from_guest(x->d, &mfn, list_at(&x->op.out, (chunk << x->out_order) + i), sizeof mfn) != 0)
+            return -XEN_EFAULT;
+        if (nr > 0 && mfn + inside != first + nr)
+            break;
+        first = nr == 0 ? mfn + inside : first;
+        nr += each - inside < XP_SHOW_STEP - nr ? each - inside : XP_SHOW_STEP - nr;
+    }
+    return xp_pages_show(x->d, xp_mfn(first), nr) != 0 ? -XEN_ENOMEM : (int64_t)nr;
+}
+
+/* The new pages are the domain's, and as many as one step may show are shown: all of them or more than there are for one. */
+static int64_t come(struct exchange *x, struct chunk *c, uint64_t chunk)
+{
+    const uint64_t each = (uint64_t)1 << x->op.out.extent_order, pages = each << x->out_order;
+    uint64_t page = 0;
+    int64_t ret = 0;
+    for (uint32_t i = 0; i < c->nr_out; i++)
+        xp_pages_come(x->d, xp_mfn(c->out[i]), each, true, c->pfn[i]);
+    for (uint64_t shown = 0; ret >= 0 && page < pages && shown < XP_SHOW_STEP; shown += (uint64_t)ret, page += (uint64_t)ret)
+        if ((ret = show_some(x, c, chunk, page)) < 0)
+            break;
+    if (ret < 0)
+        for (uint32_t i = 0; i < c->nr_out; i++)
+            xp_pages_drop(x->d, xp_mfn(c->out[i]), each);
+    c->nr_out = 0;
+    return ret < 0 ? ret : (int64_t)page;
+}
+
+static void go(struct exchange *x, const struct chunk *c)
 {
     for (uint32_t i = 0; i < c->nr_in; i++) {
         x->d->hv->frames.table[c->in[i]].flags |= XP_FF_ALLOCATED;
@@ -151,6 +175,7 @@ static void let_go(struct exchange *x, struct chunk *c)
     }
 }
 
+/* How many of the new pages were shown: the rest is for later steps. */
 static int64_t do_chunk(struct exchange *x, uint64_t chunk)
 {
     struct chunk c;
@@ -163,15 +188,15 @@ static int64_t do_chunk(struct exchange *x, uint64_t chunk)
         ret = put_out(x, &c, chunk, nr, true);
         if (ret == 0)
             ret = put_done(x, (chunk + 1) << x->in_order);
-        if (ret == 0 && show_out(x, &c) != 0)
-            ret = -XEN_ENOMEM;
-        if (ret != 0)
+        if (ret == 0)
+            ret = come(x, &c, chunk);
+        if (ret < 0)
             (void)put_out(x, &c, chunk, nr, false);
     }
-    if (ret == 0)
-        let_go(x, &c);
-    else
+    if (ret < 0)
         undo(x, &c);
+    else
+        go(x, &c);
     return ret;
 }
 
@@ -194,7 +219,26 @@ static int decode(struct exchange *x)
     return 0;
 }
 
-/* progress: 1 + chunks done, so that 0 is the beginning, where the guest says from which extent on. */
+/* progress, 0 at the beginning: 1 + (chunks done << PHASE_BITS) + (0, or 1 + pages of the chunk under way that were shown). */
+#define PHASE_BITS 11u
+_Static_assert(CHUNK_MAX + 1 < 1u << PHASE_BITS, "fits");
+
+static uint64_t chunk_of(uint64_t progress) { return (progress - 1) >> PHASE_BITS; }
+static uint64_t phase_of(uint64_t progress) { return (progress - 1) & ((1u << PHASE_BITS) - 1); }
+static uint64_t progress_of(uint64_t chunk, uint64_t phase) { return 1 + (chunk << PHASE_BITS | phase); }
+
+static int64_t step(struct exchange *x, struct xp_call *call)
+{
+    uint64_t chunk = chunk_of(call->progress), phase = phase_of(call->progress);
+    int64_t ret = phase == 0 ? do_chunk(x, chunk) : show_some(x, NULL, chunk, phase - 1);
+    if (ret < 0)
+        return ret;
+    phase = (phase == 0 ? 1 : phase) + (uint64_t)ret;
+    const bool all = phase - 1 >= (uint64_t)1 << (x->op.out.extent_order + x->out_order);
+    call->progress = all ? progress_of(chunk + 1, 0) : progress_of(chunk, phase);
+    return 0;
+}
+
 int64_t xp_exchange_op(struct xp_domain *d, struct xp_call *call)
 {
     struct exchange x = {.d = d, .va = call->args[1], .until = xp_now_ns() + STEP_NS};
@@ -203,14 +247,12 @@ int64_t xp_exchange_op(struct xp_domain *d, struct xp_call *call)
     int64_t ret = decode(&x);
     if (ret != 0)
         return put_done(&x, x.op.nr_exchanged) != 0 ? -XEN_EFAULT : ret;
-    uint64_t nr = x.op.in.nr_extents >> x.in_order;
     if (call->progress == 0)
-        call->progress = 1 + (x.op.nr_exchanged >> x.in_order);
-    while (ret == 0 && call->progress - 1 < nr) {
-        ret = xp_now_ns() > x.until ? XP_CALL_AGAIN : do_chunk(&x, call->progress - 1);
-        call->progress += ret == 0;
-    }
-    if (ret != 0 && ret != XP_CALL_AGAIN && put_done(&x, (call->progress - 1) << x.in_order) != 0)
-        return -XEN_EFAULT;
-    return ret;
+        call->progress = progress_of(x.op.nr_exchanged >> x.in_order, 0);
+    while (ret == 0 && chunk_of(call->progress) < x.op.in.nr_extents >> x.in_order)
+        ret = xp_now_ns() > x.until ? XP_CALL_AGAIN : step(&x, call);
+    if (ret == 0 || ret == XP_CALL_AGAIN)
+        return ret;
+    uint64_t done = chunk_of(call->progress) + (phase_of(call->progress) != 0);     /* what could not be shown was exchanged */
+    return put_done(&x, done << x.in_order) != 0 ? -XEN_EFAULT : ret;
 }

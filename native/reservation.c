@@ -47,17 +47,43 @@ int xp_frames_may_come(struct xp_domain *d)
 
 /* ---- pages that come ---- */
 
+void xp_pages_come(struct xp_domain *d, xp_mfn_t first, uint64_t nr, bool named, uint64_t pfn)
+{
+    for (uint64_t i = 0; i < nr; i++) {
+        xp_mfn_t mfn = xp_mfn(first.v + i);
+        d->hv->frames.table[mfn.v].flags |= XP_FF_ABSENT;
+        xp_page_link(d, mfn);
+        if (named)
+            xp_m2p_set(d->hv, mfn, pfn + i);
+    }
+}
+
+static bool to_be_shown(struct xp_domain *d, uint64_t mfn)
+{
+    return xp_page_owned(d, xp_mfn(mfn)) && (d->hv->frames.table[mfn].flags & XP_FF_ABSENT) != 0;
+}
+
 int xp_pages_show(struct xp_domain *d, xp_mfn_t first, uint64_t nr)
 {
-    int ret = xp_window_give(&d->window, first, nr, false);
-    for (uint64_t i = first.v; i < first.v + nr; i++) {
-        xp_mfn_t mfn = xp_mfn(i);
-        if (ret == 0 || xp_window_gone(&d->window, mfn) != 0)
-            xp_page_link(d, mfn);
-        else
-            XP_BUG_ON(xp_frame_release(&d->hv->frames, mfn, d->domid) != 0);
+    int ret = 0;
+    for (uint64_t at = first.v, end = first.v + nr, run; at < end; at += run) {
+        for (run = 0; at + run < end && to_be_shown(d, at + run);)
+            run++;
+        int error = run == 0 ? 0 : xp_window_give(&d->window, xp_mfn(at), run, false);
+        for (uint64_t i = at; i < at + run; i++)
+            if (error == 0 || xp_window_gone(&d->window, xp_mfn(i)) != 0)
+                d->hv->frames.table[i].flags &= (uint8_t)~XP_FF_ABSENT;
+        ret = error != 0 ? error : ret;
+        run += run == 0;
     }
     return ret;
+}
+
+void xp_pages_drop(struct xp_domain *d, xp_mfn_t first, uint64_t nr)
+{
+    for (uint64_t i = first.v; i < first.v + nr; i++)
+        if (to_be_shown(d, i))
+            xp_page_give_up(d, xp_mfn(i));
 }
 
 /* An extent's number in the guest's list: of a frame it has, or the pfn that it wants one for. */
@@ -88,29 +114,70 @@ static void return_extent(const struct request *r, xp_mfn_t first)
         XP_BUG_ON(xp_frame_release(&r->d->hv->frames, xp_mfn(first.v + i), r->d->domid) != 0);
 }
 
-/* increase_reservation may do without a list; populate_physmap finds in it the pfn of the extent's first page. */
-static enum outcome add_extent(const struct request *r, uint64_t extent)
+/*
+ * progress of a call for more pages: extents done, then of the extent under way the pages shown (in XP_SHOW_STEPs) and
+ * its first frame.
+ */
+#define EXTENTS_BITS 26u
+#define SHOWN_BITS 4u
+_Static_assert(((uint64_t)1 << EXTENTS_BITS) > MAX_EXTENTS && (1u << XP_MAX_ORDER) / XP_SHOW_STEP < 1u << SHOWN_BITS, "fits");
+
+static uint64_t extents_done(uint64_t progress) { return progress & (((uint64_t)1 << EXTENTS_BITS) - 1); }
+static uint64_t steps_shown(uint64_t progress) { return progress >> EXTENTS_BITS & ((1u << SHOWN_BITS) - 1); }
+static uint64_t under_way(uint64_t progress) { return progress >> (EXTENTS_BITS + SHOWN_BITS); }
+
+static uint64_t progress_of(uint64_t extents, uint64_t steps, uint64_t mfn)
 {
-    struct xp_domain *d = r->d;
+    return extents | steps << EXTENTS_BITS | mfn << (EXTENTS_BITS + SHOWN_BITS);
+}
+
+/* increase_reservation may do without a list; populate_physmap finds in it the pfn of the extent's first page. */
+static enum outcome add_extent(const struct request *r, uint64_t extent, xp_mfn_t *first)
+{
     const bool populate = r->cmd == XENMEM_populate_physmap, listed = populate || r->list != 0;
-    uint64_t nr = (uint64_t)1 << r->order, was = 0;
-    xp_mfn_t first;
+    uint64_t was = 0;
     if (listed && get_number(r, extent, &was) != 0)
         return REFUSED;
-    enum outcome outcome = take_extent(r, &first);
+    enum outcome outcome = take_extent(r, first);
     if (outcome != DONE)
         return outcome;
-    if (listed && put_number(r, extent, first.v) != 0) {
-        return_extent(r, first);
+    if (listed && put_number(r, extent, first->v) != 0) {
+        return_extent(r, *first);
         return REFUSED;
     }
-    for (uint64_t i = 0; populate && i < nr; i++)
-        xp_m2p_set(d->hv, xp_mfn(first.v + i), was + i);
-    if (xp_pages_show(d, first, nr) == 0)
+    const uint64_t nr = (uint64_t)1 << r->order;
+    xp_pages_come(r->d, *first, nr, populate, was);
+    if (xp_pages_show(r->d, *first, nr < XP_SHOW_STEP ? nr : XP_SHOW_STEP) == 0)
         return DONE;
+    xp_pages_drop(r->d, *first, nr);
     if (listed)
         (void)put_number(r, extent, was);
     return REFUSED;
+}
+
+/* The next few pages of the extent under way. Where that fails those that were not shown go again. */
+static enum outcome show_more(const struct request *r, const struct xp_call *call)
+{
+    const uint64_t nr = (uint64_t)1 << r->order, at = steps_shown(call->progress) * XP_SHOW_STEP;
+    const uint64_t first = under_way(call->progress);
+    /* None where the guest has changed its order meanwhile. */
+    const uint64_t now = at >= nr ? 0 : nr - at < XP_SHOW_STEP ? nr - at : XP_SHOW_STEP;
+    if (xp_pages_show(r->d, xp_mfn(first + at), now) == 0)
+        return DONE;
+    xp_pages_drop(r->d, xp_mfn(first), nr);
+    return REFUSED;
+}
+
+/* An extent, or its next pages; progress is moved on where that is done. */
+static enum outcome increase_step(const struct request *r, struct xp_call *call)
+{
+    uint64_t extent = extents_done(call->progress), steps = steps_shown(call->progress);
+    xp_mfn_t first = xp_mfn(under_way(call->progress));
+    enum outcome outcome = first.v == 0 ? add_extent(r, extent, &first) : show_more(r, call);
+    if (outcome == DONE)
+        call->progress = (steps + 1) * XP_SHOW_STEP >= (uint64_t)1 << r->order ? progress_of(extent + 1, 0, 0)
+                                                                             : progress_of(extent, steps + 1, first.v);
+    return outcome;
 }
 
 /* ---- pages that go ---- */
@@ -163,26 +230,23 @@ static int64_t decrease(const struct request *r, struct xp_call *call)
     return (int64_t)(call->progress >> XP_MAX_ORDER);
 }
 
-/* progress: extents done. */
 static int64_t increase(const struct request *r, struct xp_call *call)
 {
-    for (int64_t until = xp_now_ns() + STEP_NS; call->progress < r->nr; call->progress++) {
-        if (xp_now_ns() > until)
-            return XP_CALL_AGAIN;
-        enum outcome outcome = add_extent(r, call->progress);
+    for (int64_t until = xp_now_ns() + STEP_NS; extents_done(call->progress) < r->nr;) {
+        enum outcome outcome = xp_now_ns() > until ? LATER : increase_step(r, call);
         if (outcome == LATER)
             return XP_CALL_AGAIN;
         if (outcome != DONE)
             break;
     }
-    return (int64_t)call->progress;
+    return (int64_t)extents_done(call->progress);
 }
 
 int64_t xp_reservation_op(struct xp_domain *d, struct xp_call *call)
 {
     struct request r;
     const bool less = call->args[0] == XENMEM_decrease_reservation;
-    uint64_t done = less ? call->progress >> XP_MAX_ORDER : call->progress;
+    uint64_t done = less ? call->progress >> XP_MAX_ORDER : extents_done(call->progress);
     if (!decode(d, call, &r) || done >= r.nr)
         return (int64_t)done;
     if (!less)

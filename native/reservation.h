@@ -5,7 +5,9 @@
  *
  * Called with the hypervisor's lock held; a long call is continued from call->progress, no step longer than about 100 us.
  *   1. A page is given up only when the domain's process has really let go of it (madvise first; xp_window_gone is asked).
- *   2. A page that comes is clean, counted and reported before it is shown to the process, for that cannot be undone.
+ *   2. A page that comes is clean, counted and reported before it is shown to the process, for that cannot be undone. Until
+ *      then it is the domain's and XP_FF_ABSENT, like one that its process has let go of; showing a domain such a page of
+ *      its own is always safe, so nothing that a guest changes between two steps can make it wrong.
  *   3. An extent that comes, and a chunk that is exchanged, is done whole or not at all. Of an extent that goes the pages
  *      before the one that is refused are gone, as in Xen.
  *
@@ -44,10 +46,15 @@ uint64_t xp_address_limit(uint32_t mem_flags);
  */
 int xp_frames_may_come(struct xp_domain *d);
 
-/*
- * Shows nr pages from first to d's process: counted and reported by the caller before. -XEN_Exxx: those that it did not get
- * are given back; the others are d's now.
- */
+#define XP_SHOW_STEP 64u         /* pages shown at once: below 50 us */
+
+/* nr frames from first, just taken, become pages of d: linked, absent, and, if they have a name, called pfn and so on. */
+void xp_pages_come(struct xp_domain *d, xp_mfn_t first, uint64_t nr, bool named, uint64_t pfn);
+
+/* Gives up again those of nr pages from first that are d's and absent, none of which was shown. */
+void xp_pages_drop(struct xp_domain *d, xp_mfn_t first, uint64_t nr);
+
+/* Shows d's process those of nr pages from first that are d's and absent. -XEN_Exxx: some were not shown and still are. */
 int xp_pages_show(struct xp_domain *d, xp_mfn_t first, uint64_t nr);
 
 #endif

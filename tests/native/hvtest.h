@@ -111,6 +111,9 @@ uint64_t hvtest_audit(struct hvtest *t);
 /* One number for everything that anyone can see: equal before and after an operation that was undone. */
 uint64_t hvtest_digest(struct hvtest *t);
 
+/* Each look at the clock seems to come ns later: so that short calls take many steps. */
+void hvtest_slow(int64_t ns);
+
 /* ---- failures ---- */
 
 /* -1: never. Counts calls of: copies in and out, window give and protect, frame allocation, malloc family, eventfd. */

@@ -17,7 +17,7 @@ struct xp_mm {
     uint64_t ldt_address; uint64_t nr_flushes[4]; xp_mfn_t gdt[14]; ...;
 };
 struct xp_domain { struct xp_mm mm; ...; };
-struct xp_call { uint64_t progress; ...; };
+struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };
 struct hvtest { uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; ...; };
 
 #define XP_CALL_AGAIN ...
@@ -74,6 +74,7 @@ struct hvtest_counts {
 struct hvtest_counts hvtest_counts(struct hvtest *t, uint16_t domid);
 uint64_t hvtest_audit(struct hvtest *t);
 uint64_t hvtest_digest(struct hvtest *t);
+void hvtest_slow(int64_t ns);
 void hvtest_fail_at(int64_t n);
 const char *hvtest_failed(void);
 bool xp_grant_next(const struct xp_domain *mapper, uint32_t *handle, struct xp_grant_use *use);

@@ -6,6 +6,23 @@
 
 #include <string.h>
 
+/* The test's own state, one test at a time: how much longer than it is each look at the clock seems to have taken. */
+static int64_t slow_ns, late_ns;
+
+void hvtest_slow(int64_t ns)
+{
+    slow_ns = ns;
+    late_ns = 0;
+}
+
+int64_t __real_xp_now_ns(void);
+int64_t __wrap_xp_now_ns(void);
+int64_t __wrap_xp_now_ns(void)
+{
+    late_ns += slow_ns;
+    return __real_xp_now_ns() + late_ns;
+}
+
 int64_t hvtest_memory_op(struct hvtest *t, xp_domid_t domid, uint32_t cmd, void *arg, uint64_t size)
 {
     memcpy(hvtest_args(t, domid), arg, size);

@@ -340,25 +340,132 @@ def test_of_two_pages_that_come_apart_one_cannot_be_shown(both):
 # ---- long calls ----
 
 
-def test_no_step_is_long_and_nothing_is_lost_between_them():
-    """4,000 pages one by one, there and back, with as many turns for others as there are steps."""
-    t = lib.hvtest_create(8192)
-    first = lib.hvtest_domain_create(t, 1, 40, {"max_grant_frames": 1})
-    lib.hvtest_set_max(t, 1, 5000)
-    words = ffi.cast("uint64_t *", lib.hvtest_frame(t, first + 10))
-    op = ffi.new("struct xen_memory_reservation *", {
-        "extent_start": lib.HVTEST_BASE + ((first + 10) << 12), "nr_extents": 4000, "domid": model.SELF})
-    size = ffi.sizeof("struct xen_memory_reservation")
-    for i in range(4000):
-        words[i] = i
-    for kind in ("populate", "decrease"):
-        ffi.memmove(lib.hvtest_frame(t, first), op, size)
-        ret, steps = lib.hvtest_memory_steps(t, 1, CMD[kind], 1), 1
+class Big:
+    """A machine with room for extents of 2 MiB; domain 1's page 0 holds arguments, pages 10 to 19 lists."""
+
+    def __init__(self):
+        self.t = lib.hvtest_create(8192)
+        self.first = lib.hvtest_domain_create(self.t, 1, 40, {"max_grant_frames": 1})
+        lib.hvtest_set_max(self.t, 1, 5000)
+        self.words = ffi.cast("uint64_t *", lib.hvtest_frame(self.t, self.first + 10))
+        self.list = lib.HVTEST_BASE + ((self.first + 10) << 12)
+        self.op = ffi.cast("struct xen_memory_reservation *", lib.hvtest_frame(self.t, self.first))
+
+    def shown(self):
+        return {mfn for mfn in range(8192) if lib.hvtest_shown(self.t, 1, mfn)}
+
+    def steps(self, cmd, between=lambda step: None):
+        """Run a call whose argument is in place, in many steps; `between` is called between them. Returns (result, steps)."""
+        lib.hvtest_slow(60_000)
+        ret, steps = lib.hvtest_memory_steps(self.t, 1, cmd, 1), 1
         while ret == lib.XP_CALL_AGAIN:
-            assert lib.hvtest_audit(t) == 0
-            ret, steps = lib.hvtest_continue(t, 1, 1), steps + 1
-        assert (ret, lib.hvtest_nr_pages(t, 1)) == (4000, 4040 if kind == "populate" else 40)
-        assert steps > 1, "it took more than 100 us"
-        for i in range(4000):
-            lib.hvtest_drop(t, 1, words[i])
-    lib.hvtest_destroy(t)
+            between(steps)
+            assert lib.hvtest_audit(self.t) == 0
+            assert all(lib.hvtest_frame_record(self.t, mfn).owner == 1 for mfn in self.shown()), "shown, and not its own"
+            ret, steps = lib.hvtest_continue(self.t, 1, 1), steps + 1
+        assert lib.hvtest_audit(self.t) == 0
+        return ret, steps
+
+    def close(self):
+        lib.hvtest_slow(0)
+        lib.hvtest_destroy(self.t)
+
+
+@pytest.fixture
+def big():
+    machine = Big()
+    yield machine
+    machine.close()
+
+
+def test_no_step_is_long_and_nothing_is_lost_between_them(big):
+    """400 pages one by one, there and back, with as many turns for others as there are steps."""
+    for i in range(400):
+        big.words[i] = i
+    for kind in ("populate", "decrease"):
+        big.op[0] = ffi.new("struct xen_memory_reservation *", {"extent_start": big.list, "nr_extents": 400, "domid": model.SELF})[0]
+        ret, steps = big.steps(CMD[kind])
+        assert (ret, lib.hvtest_nr_pages(big.t, 1)) == (400, 440 if kind == "populate" else 40)
+        assert steps > 100
+        for i in range(400):
+            lib.hvtest_drop(big.t, 1, big.words[i])
+
+
+@pytest.mark.parametrize("mischief", ["none", "order", "count", "list", "domain", "gives up", "gives up and takes"])
+def test_what_a_guest_changes_while_large_extents_come(big, mischief):
+    """Two extents of 512; between the steps nothing of it can hurt anybody else, and no frame is lost to the machine."""
+    arg = ffi.new("struct xen_memory_reservation *", {"extent_start": big.list, "nr_extents": 2, "extent_order": 9, "domid": model.SELF})
+    big.op[0] = arg[0]
+    big.words[0], big.words[1] = 1000, 2000
+
+    def between(step):
+        if mischief == "order":
+            big.op.extent_order = step % 10
+        elif mischief == "count":
+            big.op.nr_extents = 1 << 20 if step % 2 else 1
+        elif mischief == "list":
+            big.op.extent_start, big.words[0], big.words[1] = big.list + 8 * step, 1 << 50, 3
+        elif mischief == "domain":
+            big.op.domid = 9
+        elif mischief.startswith("gives up") and big.words[0] != 1000:
+            call, mfn = big.t.call, big.words[0] + 64 * step + 3
+            lib.hvtest_drop(big.t, 1, mfn)
+            big.words[8] = mfn
+            big.op.extent_start, big.op.nr_extents, big.op.extent_order = big.list + 64, 1, 0
+            lib.hvtest_memory_steps(big.t, 1, CMD["decrease"], 99)
+            if mischief.endswith("takes"):
+                lib.hvtest_memory_steps(big.t, 1, CMD["populate"], 99)
+            big.t.call, big.op[0] = call, arg[0]
+
+    ret, steps = big.steps(CMD["populate"], between)
+    if mischief == "none":
+        assert ret == 2 and lib.hvtest_nr_pages(big.t, 1) == 40 + 1024 == len(big.shown()) and steps >= 8
+        assert [lib.hvtest_m2p(big.t, big.words[1] + i) for i in (0, 63, 64, 511)] == [2000, 2063, 2064, 2511]
+
+
+@pytest.mark.parametrize("mischief", ["none", "orders", "list", "gives up"])
+def test_what_a_guest_changes_while_much_is_exchanged(big, mischief):
+    """512 pages for as many, in pieces of every size."""
+    if mischief == "none":
+        orders = [(0, 9), (9, 0), (4, 4), (0, 0)]
+    else:
+        orders = [(0, 9)]
+    big.op[0] = ffi.new("struct xen_memory_reservation *", {"extent_start": big.list, "nr_extents": 512, "domid": model.SELF})[0]
+    for i in range(512):
+        big.words[i] = i
+    assert big.steps(CMD["populate"])[0] == 512
+    mfns = [big.words[i] for i in range(512)]
+    exchange = ffi.cast("struct xen_memory_exchange *", big.op)
+    outs, out_list = big.words + 1024, big.list + 8192
+    for in_order, out_order in orders:
+        for mfn in mfns:
+            lib.hvtest_drop(big.t, 1, mfn)
+        if in_order == 9:
+            mfns = mfns[:1]
+        elif in_order:
+            mfns = mfns[:: 1 << in_order]
+        for i, mfn in enumerate(mfns):
+            big.words[i] = mfn
+        for i in range(512 >> out_order):
+            outs[i] = 3000 + (i << out_order)
+        side = getattr(exchange, "in")
+        side.extent_start, side.nr_extents, side.extent_order, side.domid = big.list, 512 >> in_order, in_order, model.SELF
+        exchange.out.extent_start, exchange.out.nr_extents, exchange.out.extent_order = out_list, 512 >> out_order, out_order
+        exchange.out.mem_flags, exchange.out.domid, exchange.nr_exchanged = 0, model.SELF, 0
+
+        def between(step, side=side):
+            if mischief == "orders":
+                exchange.out.extent_order, side.extent_order = step % 4, step % 4
+                exchange.out.nr_extents = side.nr_extents = 512 >> step % 4
+            elif mischief == "list":
+                outs[0], outs[1] = 5 * step, 1 << 40
+            elif mischief == "gives up":
+                for i in range(512):
+                    lib.hvtest_drop(big.t, 1, outs[0] + i)
+
+        ret, _ = big.steps(EXCHANGE, between)
+        if mischief == "none":
+            assert (ret, exchange.nr_exchanged) == (0, 512 >> in_order)
+            mfns = [outs[i] + k for i in range(512 >> out_order) for k in range(1 << out_order)]
+            assert [lib.hvtest_m2p(big.t, mfn) for mfn in mfns] == list(range(3000, 3512))
+            assert set(mfns) <= big.shown() and len(big.shown()) == 552
