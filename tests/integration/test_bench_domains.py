@@ -102,6 +102,22 @@ def test_hypercalls(machine, mode):
     assert sample.hist.min_ns > 30
 
 
+@pytest.mark.parametrize("how", ["c", "py"])
+def test_reading_time(machine, how):
+    sample = measured(domains.DomainCase(machine, guests.time_client, how=how), 1000)
+    assert sample.hist is None and 0.5 < sample.value < 100_000
+
+
+def test_what_costs_no_domain():
+    from xenproc.bench import clock
+
+    for case in (clock.Here(clock.monotonic), clock.Tracing(on=True), clock.Tracing(on=False)):
+        case.start(resolve("free"))
+        sample = case.round(10_000)
+        case.stop()
+        assert sample.n == 10_000 and 0 <= sample.value < 100_000
+
+
 def where(g, n):
     return Sample(n, value=float(sum(1 << cpu for cpu in os.sched_getaffinity(0)))).pack()
 

@@ -37,6 +37,9 @@ OWED = {
         "hypercall_block_two_cpus_over_semaphore": {"at_most": 1.1},
         "hypercall_spin_us": {"at_most": 1.0},
     },
+    "time": {
+        "time_c_ns": {"at_most": 15}, "time_py_ns": {"at_most": 200}, "trace_event_ns": {"at_most": 30},
+    },
     "create": {"create_over_fork": {"at_most": 3}},
     "idle": {
         "idle500_event": {"at_most": 1.1},

@@ -20,6 +20,7 @@ SUITES = {
     "ring": ("xenproc.bench.ring", "Request and response over a ring, in C and from Python; throughput; channels."),
     "event": ("xenproc.bench.event", "An event there and back."),
     "hypercall": ("xenproc.bench.hypercall", "The smallest hypercall, blocking and spinning."),
+    "time": ("xenproc.bench.clock", "Reading a domain's clock; a record of a trace."),
     "create": ("xenproc.bench.create", "From create until the guest's first line, locked down."),
     "idle": ("xenproc.bench.idle", "What hundreds of idle domains cost the others, the hypervisor, and in memory."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),

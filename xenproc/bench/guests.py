@@ -127,6 +127,28 @@ def hypercall_client(g: Any, n: int, mode: str) -> bytes:
     return sampled(loop, n)
 
 
+# ---- time ----
+
+
+def per_turn(read: Callable[[], int], n: int) -> float:
+    """Return the ns of a turn of a loop that calls `read`."""
+    begin = lib.xp_now_ns()
+    for _ in range(n):
+        read()
+    return (lib.xp_now_ns() - begin) / n
+
+
+def time_client(g: Any, n: int, how: str) -> bytes:
+    """Read real time, how: "c" in a loop in C, "py" in one of Python's."""
+    begin = lib.xp_now_ns()
+    if how == "py":
+        each = per_turn(g.clock.system_time, n)
+    else:
+        lib.xp_time_cost(g.events.shared_info, n)
+        each = (lib.xp_now_ns() - begin) / n
+    return Sample(n, value=each, took_s=each * n / 1e9).pack()
+
+
 # ---- rings ----
 
 
