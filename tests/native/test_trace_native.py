@@ -23,4 +23,5 @@ def test_no_torn_record_is_shown(tmp_path, flags):
 
 def test_without_the_check_they_are(tmp_path):
     """The test above can fail: the same program, the reader's check left out."""
-    assert race(tmp_path, ["-DXP_TEST_TORN"])[2] > 0
+    # A tear needs both to run at once: on a busy machine not every race has one.
+    assert any(race(tmp_path, ["-DXP_TEST_TORN"])[2] > 0 for _ in range(20))
