@@ -12,6 +12,7 @@
 #define XP_DISPATCH_H
 
 #include "domain.h"
+#include "hvlock.h"
 
 /* Runs until xp_hv_stop. 0, or -errno of epoll. */
 int xp_hv_run(struct xp_hv *hv);
@@ -23,9 +24,5 @@ void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result);
 /* Adds the domain's doorbell to what wakes us; takes it away again. */
 int xp_dispatch_add(struct xp_domain *d);
 void xp_dispatch_remove(struct xp_domain *d);
-
-/* For the policy thread: the lock, let in by the dispatcher. */
-void xp_hv_lock(struct xp_hv *hv);
-void xp_hv_unlock(struct xp_hv *hv);
 
 #endif

@@ -1,6 +1,7 @@
 """`xenproc trace` and Recording on a running hypervisor: what guests do is in it, and nothing when it is off."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers import until
@@ -69,11 +70,15 @@ def test_it_is_off_before_and_after(hv, client):
 
 def test_a_reader_that_goes_away_ends_it(hv):
     """Its connection is closed, and what it had handed over is let go."""
+    def mapped():
+        return "xenproc-trace" in Path(f"/proc/{hv.pid}/maps").read_text()
+
     before = hv.info()["kernel_objects"]["descriptors"]
     client = registry.connect(hv.pid)
     Recording(client)
+    assert mapped()
     client.close()
-    until(lambda: hv.info()["kernel_objects"]["descriptors"] <= before)
+    until(lambda: hv.info()["kernel_objects"]["descriptors"] <= before and not mapped())
     hv.create(lambda g: None).wait(20)
 
 

@@ -33,7 +33,7 @@ LAYERS = {
 COMMON_IMPORTS = {"errors": set(), "units": {"errors"}}
 
 # C that runs in a domain; it knows nothing of the hypervisor's private state.
-HYPERVISOR_HEADERS = {"hv.h", "domain.h", "dispatch.h", "frames.h", "guestmem.h", "park.h", "window.h"}
+HYPERVISOR_HEADERS = {"hv.h", "domain.h", "dispatch.h", "frames.h", "guestmem.h", "park.h", "window.h", "hvlock.h"}
 GUEST_C = re.compile(r"(guest|gcall|direct|sem|spin|ring|vchan)(_\w+)?\.[ch]")
 
 NEVER_IMPORTED = {
