@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LDT_ENTRIES_MAX 8192u
+#define PAGE_COST 64u            /* entries that clearing a page that is in no cache counts as: the clock is looked at in time */
 
 static int again_or_idle(struct xp_domain *d, int ret)
 {
@@ -78,11 +79,13 @@ static int pin(struct xp_domain *d, uint32_t cmd, uint64_t mfn)
     return take(d, cmd, mfn, level);
 }
 
+/* Of a page, too, that was given up since: the pin alone has kept it, and goes as in Xen. */
 static int unpin(struct xp_domain *d, uint64_t mfn)
 {
-    if (!xp_frame_owned(&d->hv->frames, xp_mfn(mfn), d->domid) || (d->hv->frames.table[mfn].flags & XP_FF_PINNED) == 0)
+    struct xp_frame *frame = xp_frame_of(&d->hv->frames, xp_mfn(mfn));
+    if (frame == NULL || frame->owner != d->domid || (frame->flags & XP_FF_PINNED) == 0)
         return -XEN_EINVAL;
-    d->hv->frames.table[mfn].flags &= (uint8_t)~XP_FF_PINNED;
+    frame->flags &= (uint8_t)~XP_FF_PINNED;
     d->mm.nr_pinned--;
     d->mm.stage = XP_MM_dropping;
     d->mm.result = 0;
@@ -128,6 +131,7 @@ static int set_ldt(struct xp_domain *d, uint64_t address, uint32_t entries)
 static int clear_or_copy(struct xp_domain *d, xp_mfn_t to, const xp_mfn_t *from)
 {
     struct xp_frames *f = &d->hv->frames;
+    d->mm.left = d->mm.left > PAGE_COST ? d->mm.left - PAGE_COST : 1;
     if (from != NULL && xp_mm_get_page(d, *from) != 0)
         return -XEN_EINVAL;
     int ret = xp_mm_get_writable(d, to);

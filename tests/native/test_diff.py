@@ -32,6 +32,18 @@ def test_under_sanitizers(driver):
     run(driver, SANITIZERS, 4, 600_000)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_page_tables_under_random_calls(seed):
+    """Each paging mode, enforced and not: all counts are the driver's own, a refused call changes nothing, under sanitizers."""
+    program = hvtest_build.compile_program("fuzz_tables", *SANITIZERS)
+    done = subprocess.run([program, str(seed), "12000"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"fuzz_tables {seed} 12000:\n{done.stdout}{done.stderr}"
+    accepted, refused, failed, interrupted, killed, undone, *seen = map(int, re.findall(r"\d+", done.stdout))
+    assert accepted >= 0.3 * (accepted + refused) and min(failed, interrupted, undone) > 100 and killed > 10, done.stdout
+    levels = {0: {1, 2}, 1: {1, 2, 3, 7}, 2: {1, 2, 3, 4}}[seed % 3]
+    assert {kind for kind, times in enumerate(seen) if times > 0} == {0, 5, 6} | levels, done.stdout
+
+
 @pytest.mark.parametrize("granter", ["honest", "hostile"])
 def test_the_flags_of_an_entry_under_a_race(granter):
     """A granter and the hypervisor on one entry, under ThreadSanitizer: the frame is never both's at once."""
