@@ -47,6 +47,7 @@ OWED = {
         "hv_kb_per_domain": {"at_most": 20},
         "domain_mb": {"at_most": 5},
     },
+    "memory": {"grant_map_us": None, "grant_map64_us": None, "flip_over_copy_4k": None, "flip_over_copy_1m": None},
     "vchan": {"vchan_64_over_pipe": {"at_least": 3}},
 }
 

@@ -23,6 +23,7 @@ SUITES = {
     "time": ("xenproc.bench.clock", "Reading a domain's clock; a record of a trace."),
     "create": ("xenproc.bench.create", "From create until the guest's first line, locked down."),
     "idle": ("xenproc.bench.idle", "What hundreds of idle domains cost the others, the hypervisor, and in memory."),
+    "memory": ("xenproc.bench.memory", "Grants mapped and unmapped; pages moved by transfer against copied."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),
 }
 
