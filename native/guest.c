@@ -3,6 +3,8 @@
  */
 #include "guest.h"
 
+#include "fixup.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -75,18 +77,24 @@ int xp_page_leave(uint64_t address) { return xp_pages_leave(address, 1); }
 static void record(int signo, siginfo_t *info, void *context)
 {
     stack_t stack;
-    const ucontext_t *uc = context;
+    ucontext_t *uc = context;
+    uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+    if ((signo == SIGBUS || signo == SIGSEGV) && info->si_code > 0 && xp_fixup(&pc)) {
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
+        return;
+    }
     if (sigaltstack(NULL, &stack) == 0 && stack.ss_sp != NULL) {
         struct xp_call_page *page = *(struct xp_call_page **)stack.ss_sp;
         page->crash_addr = (uint64_t)(uintptr_t)info->si_addr;
-        page->crash_rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+        page->crash_rip = pc;
         page->crash_code = info->si_code;
         page->crash_signo = (uint32_t)signo;
     }
     /*
-     * The handler is reset (SA_RESETHAND): a fault strikes again on return and kills; a sent signal must be sent again, and
-     * a trap too, as it comes after its instruction.
+     * The handler is reset: a fault strikes again on return and kills; a sent signal must be sent again, and a trap too,
+     * as it comes after its instruction. (Not by SA_RESETHAND: a fix-up must find the handler the next time.)
      */
+    (void)signal(signo, SIG_DFL);
     if (info->si_code <= 0 || signo == SIGTRAP)
         (void)raise(signo);
 }
@@ -95,8 +103,7 @@ int xp_crash_record(struct xp_call_page *page)
 {
     const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP};
     const size_t size = 65536;
-    struct sigaction action = {.sa_sigaction = record,
-                               .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND | SA_NODEFER)};
+    struct sigaction action = {.sa_sigaction = record, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -errno;

@@ -34,7 +34,7 @@ COMMON_IMPORTS = {"errors": set(), "units": {"errors"}}
 
 # C that runs in a domain; it knows nothing of the hypervisor's private state.
 HYPERVISOR_HEADERS = {"hv.h", "domain.h", "dispatch.h", "frames.h", "guestmem.h", "park.h", "window.h", "hvlock.h"}
-GUEST_C = re.compile(r"(guest|gcall|direct|sem|spin|ring|vchan)(_\w+)?\.[ch]")
+GUEST_C = re.compile(r"((guest|gcall|direct|sem|spin|ring|vchan)(_\w+)?|mmu|tlb|walk|fixup)\.[ch]")
 
 NEVER_IMPORTED = {
     "multiprocessing.shared_memory": "its tracker removes what others still use",

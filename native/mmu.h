@@ -1,0 +1,60 @@
+/*
+ * mmu.h: a processor's MMU: loads and stores by virtual address through page tables in machine memory, with a TLB.
+ *
+ * Owns struct xp_mmu, private to the process and to one thread of it. A domain's own code uses it; nobody trusts it.
+ *   1. An access is looked up whole before any of it is done: one that faults has no effect, sets no A or D bit and
+ *      changes no byte, also where only its last page faults. (Of a machine check while copying that is not promised.)
+ *   2. A and D bits are set before the access, by `set_ad`: tables are write-protected in a domain, so there it is a
+ *      hypercall. An entry that has its bits costs nothing.
+ *   3. The TLB is flushed by what flushes a real one (enum xp_tlb_cause) and nothing else. The hypervisor says so by a
+ *      generation in the call page, looked at before each access.
+ *   4. An access that runs over the end of an address space, or over the gap of non-canonical addresses, is refused whole.
+ *
+ * Source: Intel SDM vol. 3 ch. 4.
+ */
+#ifndef XP_MMU_H
+#define XP_MMU_H
+
+#include "walk.h"
+
+struct xp_ad { uint64_t maddr, bits; };
+
+/* Sets A and D bits of n entries, the ones of one page's walk. 0 or -XEN_Exxx. */
+typedef int (*xp_set_ad_fn)(void *context, const struct xp_ad *ad, uint32_t n);
+
+struct xp_mmu {
+    struct xp_tlb tlb;
+    struct xp_space space;
+    xp_mfn_t top;                /* the base pointer */
+    uint32_t asid;               /* tag of the address space, 1 to 4095 */
+    uint32_t seen;               /* the generation that the TLB is of */
+    const _Atomic uint32_t *generation; /* [HV] or NULL */
+    xp_set_ad_fn set_ad;         /* NULL: written directly */
+    void *context;
+    uint64_t nr_walks, nr_ad;    /* walks, and entries whose bits were set */
+    uint64_t nr_faults[19];      /* by vector */
+};
+
+/*
+ * Machine memory of nr frames lies at base. mode: enum xp_paging; sets, ways: of the TLB. NULL: an argument is wrong, or no
+ * memory. Until the first switch every access is a fault.
+ */
+struct xp_mmu *xp_mmu_new(uint32_t mode, void *base, uint64_t nr, uint32_t sets, uint32_t ways);
+void xp_mmu_free(struct xp_mmu *m);
+
+/* Another base pointer. asid 0: untagged, as on the processors of 2003: the TLB is flushed. -XEN_EINVAL: asid too large. */
+int xp_mmu_switch(struct xp_mmu *m, uint64_t mfn, uint32_t asid);
+
+void xp_mmu_flush(struct xp_mmu *m);
+void xp_mmu_flush_page(struct xp_mmu *m, uint64_t va);
+/* Where the hypervisor says that everything must go. */
+void xp_mmu_watch(struct xp_mmu *m, const void *generation);
+
+/* The machine address of va, with all effects of the access but its bytes. 0, -XEN_EFAULT and *f, or what set_ad said. */
+int xp_mmu_translate(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f);
+
+/* access: XP_PF_U for a user's, XP_PF_I for code. Any length. Results as above. */
+int xp_mmu_load(struct xp_mmu *m, uint64_t va, void *dst, uint64_t len, uint32_t access, struct xp_fault_info *f);
+int xp_mmu_store(struct xp_mmu *m, uint64_t va, const void *src, uint64_t len, uint32_t access, struct xp_fault_info *f);
+
+#endif
