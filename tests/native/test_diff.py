@@ -8,7 +8,7 @@ import pytest
 from native import hvtest_build
 
 SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-DRIVERS = ["diff_evtchn", "diff_grant"]
+DRIVERS = ["diff_evtchn", "diff_grant", "diff_tables"]
 
 
 def run(name: str, flags: list[str], seed: int, steps: int) -> None:
