@@ -95,7 +95,7 @@ int xp_mm_teardown(struct xp_domain *d)
     while (mm->nr_gdt > 0)
         xp_mm_put_segment(d, mm->gdt[--mm->nr_gdt]);
     while (next_root(d, &root))
-        if (xp_mm_put_table(d, root) != 0 || xp_mm_spent(d))
+        if (xp_mm_put_table(d, root) != 0 || xp_mm_spent(d, 1))
             return 1;
     return mm->nr_pinned > 0;
 }

@@ -116,8 +116,8 @@ int64_t xp_mm_again(struct xp_domain *d, struct xp_call *call, uint64_t done);
 static inline uint32_t xp_mm_done(uint64_t progress) { return (uint32_t)progress; }
 /* DOMID_SELF, or why not another: -XEN_EPERM, -XEN_ESRCH. As Xen, one's own number is no foreign domain. */
 int xp_mm_foreign(struct xp_domain *d, uint64_t domid);
-/* Is the step's time up? Counts an entry. */
-bool xp_mm_spent(struct xp_domain *d);
+/* Is the step's time up? Counts entries, at most xp_mm.left of them. */
+bool xp_mm_spent(struct xp_domain *d, uint32_t entries);
 /* Goes on with the work stack. 0: empty (xp_mm.failed says how it went), XP_CALL_AGAIN. */
 int xp_mm_run(struct xp_domain *d);
 

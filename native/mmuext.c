@@ -197,7 +197,7 @@ int64_t xp_do_mmuext_op(struct xp_domain *d, struct xp_call *call)
         if (ret == 0)
             ret = perform(d, &op);
         done += ret == 0;
-        if (ret == 0 && done < count && xp_mm_spent(d))
+        if (ret == 0 && done < count && xp_mm_spent(d, 1))
             ret = XP_CALL_AGAIN;
     }
     if (ret == XP_CALL_AGAIN)

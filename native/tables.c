@@ -11,6 +11,7 @@
 
 #include "domain.h"
 #include "hypercall.h"
+#include "leaf.h"
 #include "template.h"
 
 #include <stdlib.h>
@@ -43,15 +44,10 @@ static bool time_is_up(struct xp_domain *d)
     return xp_now_ns() > d->mm.until;
 }
 
-bool xp_mm_spent(struct xp_domain *d)
+bool xp_mm_spent(struct xp_domain *d, uint32_t entries)
 {
-    return --d->mm.left == 0 && time_is_up(d);
-}
-
-/* Tests make any one reference fail. */
-static inline bool inject(struct xp_hv *hv)
-{
-    return __builtin_expect(hv->mm_inject != 0, 0) && --hv->mm_inject == 0;
+    d->mm.left -= entries;
+    return d->mm.left == 0 && time_is_up(d);
 }
 
 /* ---- the entries that count ---- */
@@ -117,42 +113,6 @@ void xp_mm_put_writable(struct xp_domain *d, xp_mfn_t mfn)
     if (--frame->type_count == 0)
         frame->type = XP_FT_NONE;
     xp_mm_put_page(d, mfn);
-}
-
-/* ---- a leaf entry ---- */
-
-/* As Xen: -EPERM for what is not the domain's, -EBUSY where its use as a table forbids writing. */
-static inline int take_leaf(struct xp_domain *d, uint64_t entry)
-{
-    struct xp_frames *f = &d->hv->frames;
-    uint64_t mfn = xp_pte_mfn(d->mm.mode, entry);
-    if (mfn >= f->nr)
-        return -XEN_EPERM;
-    struct xp_frame *frame = &f->table[mfn];
-    if (frame->owner != d->domid || (frame->flags & XP_FF_ALLOCATED) == 0)
-        return -XEN_EPERM;
-    if (frame->ref_count == UINT32_MAX)
-        return -XEN_EBUSY;
-    if ((entry & XP_PTE_RW) != 0) {
-        if (!xp_type_writable(frame))
-            return -XEN_EBUSY;
-        frame->type = XP_FT_WRITABLE;
-        frame->type_count++;
-    }
-    frame->ref_count++;
-    return 0;
-}
-
-static inline void drop_leaf(struct xp_domain *d, uint64_t entry)
-{
-    uint64_t mfn = xp_pte_mfn(d->mm.mode, entry);
-    struct xp_frame *frame = frame_of(d, mfn);
-    if ((entry & XP_PTE_RW) != 0 && --frame->type_count == 0)
-        frame->type = XP_FT_NONE;
-    if (frame->ref_count > 1)
-        frame->ref_count--;
-    else
-        xp_mm_put_page(d, xp_mfn(mfn));
 }
 
 /* ---- a table's type ---- */
@@ -314,10 +274,10 @@ static int take(struct xp_domain *d, uint64_t from, uint8_t type, uint32_t index
         return 0;
     if ((entry & mm->mode->level[level].forbidden) != 0)
         return -XEN_EINVAL;
-    if (inject(d->hv))
+    if (xp_leaf_inject(d->hv))
         return -XEN_ENOMEM;
     if (level == 1)
-        return take_leaf(d, entry);
+        return xp_leaf_take(xp_leaf_of(d), entry);
     uint64_t mfn = xp_pte_mfn(mm->mode, entry);
     if (mfn < d->hv->frames.nr && frame_of(d, mfn)->type == type && may_be_linear(mm, level) &&
         xp_frame_owned(&d->hv->frames, xp_mfn(mfn), d->domid))
@@ -330,7 +290,7 @@ static int drop(struct xp_domain *d, uint64_t from, uint8_t type, uint64_t entry
     if ((entry & XP_PTE_PRESENT) == 0)
         return 0;
     if (type == XP_FT_L1) {
-        drop_leaf(d, entry);
+        xp_leaf_drop(d, xp_leaf_of(d), entry);
         return 0;
     }
     uint64_t mfn = xp_pte_mfn(d->mm.mode, entry);
@@ -370,6 +330,28 @@ static inline void fetch_ahead(struct xp_domain *d, const void *table, uint32_t 
     }
 }
 
+/* A level-1 table: nothing is ever pushed for its entries, so these are plain loops between looks at the clock. */
+static int step_up_leaves(struct xp_domain *d, struct xp_mm_work *w)
+{
+    const uint32_t size = d->mm.mode->entry_size, nr = (uint32_t)XP_PAGE_SIZE / size;
+    const void *table = xp_mm_table(d, xp_mfn(w->mfn));
+    while (w->next < nr) {
+        uint32_t from = w->next, to = nr - from < d->mm.left ? nr : from + d->mm.left;
+        int error = 0;
+        to = size == 4 ? xp_leaves_take(d, table, 4, from, to, &error) : xp_leaves_take(d, table, 8, from, to, &error);
+        w->next = (uint16_t)to;
+        bool spent = xp_mm_spent(d, to - from);
+        if (error != 0) {
+            fail(d, error);
+            return spent ? XP_CALL_AGAIN : 0;
+        }
+        if (spent)
+            return XP_CALL_AGAIN;
+    }
+    validated(d, w);
+    return 0;
+}
+
 static int step_up(struct xp_domain *d, struct xp_mm_work *w)
 {
     const struct xp_paging_mode *m = d->mm.mode;
@@ -387,7 +369,7 @@ static int step_up(struct xp_domain *d, struct xp_mm_work *w)
             fail(d, ret);
         if (ret != 0)
             return 0;
-        if (xp_mm_spent(d)) {
+        if (xp_mm_spent(d, 1)) {
             w->next++;
             return XP_CALL_AGAIN;
         }
@@ -406,6 +388,23 @@ static void dropped(struct xp_domain *d, const struct xp_mm_work *w)
         mm->work[mm->nr_work - 1].down = true;
 }
 
+static int step_down_leaves(struct xp_domain *d, struct xp_mm_work *w)
+{
+    const void *table = xp_mm_table(d, xp_mfn(w->mfn));
+    while (w->next > 0) {
+        uint32_t to = w->next, from = to < d->mm.left ? 0 : to - d->mm.left;
+        if (d->mm.mode->entry_size == 4)
+            xp_leaves_drop(d, table, 4, from, to);
+        else
+            xp_leaves_drop(d, table, 8, from, to);
+        w->next = (uint16_t)from;
+        if (xp_mm_spent(d, to - from))
+            return XP_CALL_AGAIN;
+    }
+    dropped(d, w);
+    return 0;
+}
+
 static int step_down(struct xp_domain *d, struct xp_mm_work *w)
 {
     const struct xp_paging_mode *m = d->mm.mode;
@@ -419,7 +418,7 @@ static int step_down(struct xp_domain *d, struct xp_mm_work *w)
         fetch_ahead(d, table, w->next - AHEAD, w->next);
         if (drop(d, w->mfn, w->type, xp_pt_read(m, table, w->next)) == DESCEND)
             return 0;
-        if (xp_mm_spent(d))
+        if (xp_mm_spent(d, 1))
             return XP_CALL_AGAIN;
     }
     dropped(d, w);
@@ -431,7 +430,9 @@ int xp_mm_run(struct xp_domain *d)
     struct xp_mm *mm = &d->mm;
     while (mm->nr_work > 0) {
         struct xp_mm_work *w = &mm->work[mm->nr_work - 1];
-        if ((w->down ? step_down(d, w) : step_up(d, w)) != 0)
+        int ret = w->type == XP_FT_L1 ? (w->down ? step_down_leaves(d, w) : step_up_leaves(d, w))
+                                      : (w->down ? step_down(d, w) : step_up(d, w));
+        if (ret != 0)
             return XP_CALL_AGAIN;
     }
     return 0;
