@@ -49,6 +49,17 @@ OWED = {
     },
     "memory": {"grant_map_us": None, "grant_map64_us": None, "flip_over_copy_4k": None, "flip_over_copy_1m": None},
     "vchan": {"vchan_64_over_pipe": {"at_least": 3}},
+    "mmu": {
+        "pte_batch512_spin_ns": {"at_most": 30},
+        "single_over_batch512_spin": {"at_least": 20},
+        "single_over_batch512_block": {"at_least": 100},
+        "validate_over_touch": {"at_most": 3},
+        "pin_entry_ns": {"at_most": 5},
+        "pin_step_us": {"at_most": 200},
+        "give_frame_us": {"at_most": 1},
+        "give_frame_run_us": {"at_most": 0.4},
+        "protect_frame_us": {"at_most": 1},
+    },
 }
 
 needs_two = pytest.mark.skipif(len(usable()) < 2, reason="this host gives one CPU")

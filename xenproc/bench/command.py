@@ -24,6 +24,7 @@ SUITES = {
     "create": ("xenproc.bench.create", "From create until the guest's first line, locked down."),
     "idle": ("xenproc.bench.idle", "What hundreds of idle domains cost the others, the hypervisor, and in memory."),
     "memory": ("xenproc.bench.memory", "Grants mapped and unmapped; pages moved by transfer against copied."),
+    "mmu": ("xenproc.bench.mmu", "Validated page-table writes, batched and single; pinning; frames given and protected."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),
 }
 
