@@ -150,6 +150,9 @@ void xp_mm_put_segment(struct xp_domain *d, xp_mfn_t mfn);
 /* The domain's TLB is flushed (or, invlpg, a page of it: the guest's side does that). */
 void xp_mm_flush(struct xp_domain *d, enum xp_flush_cause cause);
 
+/* XP_OP_set_ad: nr entries at va. 0 (all of them), -XEN_EINVAL, -XEN_EFAULT. */
+int xp_mm_set_ad(struct xp_domain *d, uint64_t va, uint64_t nr);
+
 /* One step of dropping everything; the domain makes no calls any more. 1: more, 0: done. */
 int xp_mm_teardown(struct xp_domain *d);
 

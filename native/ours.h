@@ -25,6 +25,7 @@ enum xp_op {
     XP_OP_set_virtual_timer = 16, /* (ns of virtual time, 0: none): VIRQ_TIMER when this domain has run for so long */
     XP_OP_trap = 17,         /* (va of struct xp_op_trap): a trap on its way to the guest's own kernel, by the hypervisor */
     XP_OP_set_fast_trap = 18, /* (vector, 0: none): system calls by it go straight; the paper's fast handler */
+    XP_OP_set_ad = 19,       /* (va of struct xp_op_ad, how many): accessed and dirty bits into entries of validated tables */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };
@@ -58,6 +59,13 @@ struct xp_trap_frame {
     uint64_t rcx, r11, error_code, rip;
     uint64_t cs;             /* bit 32: upcalls were masked */
     uint64_t rflags, rsp, ss;
+};
+
+#define XP_AD_MAX 16u
+
+struct xp_op_ad {
+    uint64_t maddr;          /* IN: machine address of the entry */
+    uint64_t bits;           /* IN: accessed, dirty */
 };
 
 struct xp_op_board {

@@ -105,6 +105,7 @@ int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)
     case XP_OP_upcall_fd: return upcall_fd(d);
     case XP_OP_set_virtual_timer: return xp_alarm_set_virtual(d, args[1]);
     case XP_OP_trap: return xp_bounce(d, args[1]);
+    case XP_OP_set_ad: return xp_mm_set_ad(d, args[1], args[2]);
     case XP_OP_set_fast_trap: return xp_set_fast_trap(d, args[1]);
     default: return -XEN_ENOSYS;
     }

@@ -38,6 +38,21 @@ class DomainCrashed(XenprocError):
         self.report = report or {}
 
 
+class PageFault(XenprocError):
+    """A virtual address cannot be accessed so: `address`, x86 `error_code` (bits P, W, U, R, I) and `vector` (13, 14, 18)."""
+
+    def __init__(self, address: int, error_code: int, vector: int, access: str) -> None:
+        super().__init__(address, error_code, vector, access)
+        self.address, self.error_code, self.vector, self.access = address, error_code, vector, access
+
+    def __str__(self) -> str:
+        what = {13: "the address is not canonical", 18: "the frame is not this domain's to touch"}.get(self.vector)
+        if what is None:
+            what = "a reserved bit is set" if self.error_code & 8 else "it forbids that" if self.error_code & 1 else "it is not present"
+        who = "user" if self.error_code & 4 else "kernel"
+        return f"{who} {self.access} at {self.address:#x}: {what} (vector {self.vector}, error code {self.error_code:#x})"
+
+
 class NoSuchDomain(XenprocError, LookupError):
     """No domain of that number or name."""
 

@@ -23,6 +23,7 @@ class XenprocOp(XenEnum, prefix="XP_OP_"):
     set_virtual_timer = 16
     trap = 17
     set_fast_trap = 18
+    set_ad = 19
 
 
 class ReportKind(XenEnum, prefix="XP_REPORT_"):
@@ -44,12 +45,14 @@ class SlotState(XenEnum, prefix="XP_SLOT_"):
 
 
 XP_REPORT_MAX = 65536
+XP_AD_MAX = 16
 XP_BOARD_KEY_MAX = 64
 XP_BOARD_VALUE_MAX = 256
 XP_CALL_SLOTS = 16
 XP_TRAP_syscall = 256
 XP_TRAPF_software = 1
 
+xp_op_ad = struct("xp_op_ad", maddr=U64, bits=U64)
 xp_op_direct = struct("xp_op_direct", mfn=U64, side=U32, pad=U32)
 xp_op_trap = struct(
     "xp_op_trap",

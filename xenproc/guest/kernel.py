@@ -61,7 +61,8 @@ class Guest:
         self.board = Board(self.hypercalls)
         self._balloon: Balloon | None = None
         self._cpu: Cpu | None = None
-        self._page, self._paging = page, plan.get("paging", "x86_64")
+        self._page = page
+        self.paging: str = plan.get("paging", "x86_64")
 
     def __repr__(self) -> str:
         return f"<domain {self.domid} {self.name!r}>"
@@ -81,7 +82,7 @@ class Guest:
         if self._cpu is None:
             from xenproc.guest.cpu import Cpu
 
-            self._cpu = Cpu(self.hypercalls, self.memory, self.events.shared_info, self._page, self._paging)
+            self._cpu = Cpu(self.hypercalls, self.memory, self.events.shared_info, self._page, self.paging)
         return self._cpu
 
     def hypercall(self, nr: int, *args: int) -> int:

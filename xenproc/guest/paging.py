@@ -1,0 +1,210 @@
+"""Address spaces of a guest: page tables in its own frames, changed by batched requests, used through an MMU in C.
+
+    space = AddressSpace(g)
+    space.map(0x400000, pages.mfns)
+    space.load()
+    space.write(0x400000, b"hello")
+
+As the paper's guests do, changes are queued and sent in batches; whatever needs them sends them first. For one thread at a time.
+Source: PAPER 3.3.3 and 4.2; native/mmu.h; Xen's public headers for the calls.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from xenproc.abi import Hypercall
+from xenproc.errors import ConfigError, HypercallError, PageFault
+from xenproc.native import check, ffi, lib
+from xenproc.units import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from xenproc.guest.kernel import Guest
+
+PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
+_FULL = PRESENT | WRITABLE | USER | ACCESSED | DIRTY
+_SELF = 0x7FF0
+_BATCH = 512                                # requests of a queue: two pages of them
+_PIN, _UNPIN, _NEW_BASEPTR, _INVLPG = 0, 4, 5, 7
+# mode: (number, bytes of an entry, [index shift of level 1, 2, ...], index bits of the top level)
+_MODES = {
+    "x86_32": (0, 4, (12, 22), 10),
+    "x86_32p": (1, 8, (12, 21, 30), 2),
+    "x86_64": (2, 8, (12, 21, 30, 39), 9),
+}
+
+
+class UpdateQueue:
+    """mmu_update requests that wait for company: at most 512, sent in one call."""
+
+    def __init__(self, g: "Guest") -> None:
+        self._g = g
+        self._pages = g.memory.alloc(3)         # two of requests; one for counts and for what mmuext_op is told
+        self._requests = memoryview(self._pages.view[: 2 * PAGE_SIZE]).cast("B").cast("Q")
+        self._rest = memoryview(self._pages.view[2 * PAGE_SIZE :]).cast("B").cast("Q")
+        self._nr = 0
+        self.nr_calls = self.nr_sent = 0
+
+    def __len__(self) -> int:
+        return self._nr
+
+    def put(self, entry: int, value: int) -> None:
+        """Queue a change of the entry at this machine address. Raises as flush, if the queue was full."""
+        if self._nr == _BATCH:
+            self.flush()
+        self._requests[2 * self._nr], self._requests[2 * self._nr + 1] = entry, value
+        self._nr += 1
+
+    def flush(self) -> None:
+        """Send what is queued. Raises HypercallError at the first that is refused; those before it stand, the rest is dropped."""
+        nr, self._nr = self._nr, 0
+        if nr == 0:
+            return
+        self.nr_calls += 1
+        self.nr_sent += nr
+        self._g.hypercalls.call(
+            Hypercall.mmu_update, self._pages.address, nr, self._pages.address + 2 * PAGE_SIZE, _SELF, op="mmu_update"
+        )
+
+    def extended(self, cmd: int, argument: int) -> None:
+        """Do one mmuext_op, after what is queued. Raises HypercallError."""
+        self.flush()
+        self._rest[1], self._rest[2], self._rest[3] = cmd, argument, 0
+        at = self._pages.address + 2 * PAGE_SIZE + 8
+        self._g.hypercalls.call(Hypercall.mmuext_op, at, 1, 0, _SELF, op="mmuext_op")
+
+    @property
+    def scratch(self) -> int:
+        """An address with room for the arguments of XP_OP_set_ad."""
+        return self._pages.address + 2 * PAGE_SIZE + 64
+
+    def free(self) -> None:
+        """Give the pages back; what is queued is dropped."""
+        self._pages.free()
+
+
+class AddressSpace:
+    """Page tables of the domain's paging mode, with an MMU to use them.
+
+    sets, ways: of the TLB (entries = sets * ways, powers of two). Counters: `space.mmu.tlb` (nr_hits, nr_misses, nr_flushes).
+    """
+
+    def __init__(self, g: "Guest", sets: int = 64, ways: int = 4, timeout: float = 5.0) -> None:
+        self._g = g
+        self.mode = g.paging
+        number, self._size, self._shifts, self._top_bits = _MODES[self.mode]
+        self.queue = UpdateQueue(g)
+        self._tables: dict[tuple[int, int], Any] = {}       # (level, index of what it covers) -> Pages
+        mmu = lib.xp_mmu_new(number, ffi.cast("void *", g.window_base), len(g.memory.m2p), sets, ways)
+        if mmu == ffi.NULL:
+            raise ConfigError(f"TLB: expected powers of two that memory holds, got {sets} sets of {ways} ways")
+        self.mmu = ffi.gc(mmu, lib.xp_mmu_free)
+        self._link = ffi.new("struct xp_mmu_link *")
+        scratch = ffi.cast("void *", self.queue.scratch)
+        lib.xp_mmu_connect(self.mmu, self._link, g.hypercalls.core, scratch, int(timeout * 1e9))
+        self._fault = ffi.new("struct xp_fault_info *")
+        self.top = self._table(len(self._shifts), 0)
+        if self.mode == "x86_32p":
+            self._branch(3, 3 << self._shifts[2])           # what the hypervisor's part hangs on
+            self.queue.flush()
+        self.queue.extended(_PIN + len(self._shifts) - 1, self.top)
+
+    # ---- tables ----
+
+    def _key(self, level: int, va: int) -> tuple[int, int]:
+        top = len(self._shifts)
+        return level, 0 if level == top else (va & ((1 << 48) - 1)) >> self._shifts[level]
+
+    def _table(self, level: int, va: int) -> int:
+        """Return the frame of the table of this level for va, made if there is none."""
+        key = self._key(level, va)
+        if key not in self._tables:
+            page = self._g.memory.alloc(1)
+            page.view[:] = bytes(PAGE_SIZE)
+            self._tables[key] = page
+        return int(self._tables[key].mfns[0])
+
+    def _entry(self, level: int, va: int) -> int:
+        """Return the machine address of va's entry in its table of this level."""
+        bits = self._top_bits if level == len(self._shifts) else 10 if self._size == 4 else 9
+        index = va >> self._shifts[level - 1] & ((1 << bits) - 1)
+        return (self._table(level, va) << PAGE_SHIFT) + index * self._size
+
+    def _branch(self, level: int, va: int) -> None:
+        """Make the table below va's entry of this level, and the entry."""
+        flags = PRESENT if self.mode == "x86_32p" and level == 3 else _FULL
+        fresh = self._key(level - 1, va) not in self._tables
+        below = self._table(level - 1, va)
+        if fresh:
+            self.queue.put(self._entry(level, va), below << PAGE_SHIFT | flags)
+
+    # ---- mapping ----
+
+    def map(self, va: int, mfns: Iterable[int], flags: int = _FULL) -> None:
+        """Map frames one after the other from va on; queued. Raises ConfigError, OutOfMemory, HypercallError (of the queue)."""
+        self._check(va)
+        for mfn in mfns:
+            for level in range(len(self._shifts), 1, -1):
+                self._branch(level, va)
+            self.queue.put(self._entry(1, va), mfn << PAGE_SHIFT | flags)
+            va += PAGE_SIZE
+
+    def unmap(self, va: int, nr: int = 1) -> None:
+        """Take nr pages away and forget them in the TLB. Raises ConfigError, HypercallError."""
+        self.protect(va, nr, lambda entry: 0)
+
+    def protect(self, va: int, nr: int, change: Any) -> None:
+        """Change nr entries: `change` gets each as it is and returns what it shall be. Raises ConfigError, HypercallError."""
+        self._check(va)
+        self.queue.flush()
+        for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
+            if self._key(1, page) in self._tables:
+                self.queue.put(self._entry(1, page), change(self.entry(page)))
+        self.queue.flush()
+        for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
+            lib.xp_mmu_flush_page(self.mmu, page)
+
+    def entry(self, va: int) -> int:
+        """Return the level-1 entry for va as it is in memory, 0 if there is no table; sends what is queued first."""
+        self.queue.flush()
+        if self._key(1, va) not in self._tables:
+            return 0
+        at = self._g.window_base + self._entry(1, va)
+        return int(ffi.cast("uint32_t *" if self._size == 4 else "uint64_t *", at)[0])
+
+    def _check(self, va: int) -> None:
+        if va % PAGE_SIZE:
+            raise ConfigError(f"virtual address: expected a multiple of {PAGE_SIZE}, got {va:#x}")
+
+    # ---- using it ----
+
+    def load(self) -> None:
+        """Make it the current address space: the hypervisor's base pointer and the MMU's. Raises HypercallError."""
+        self.queue.extended(_NEW_BASEPTR, self.top)
+        check(lib.xp_mmu_switch(self.mmu, self.top, 0), "switch")
+
+    def read(self, va: int, nr: int, user: bool = False) -> bytes:
+        """Return nr bytes at va. Raises PageFault, HypercallError (of the queue, or where A and D bits cannot be set)."""
+        self.queue.flush()
+        out = ffi.new("uint8_t[]", nr)
+        self._done(lib.xp_mmu_load(self.mmu, va, out, nr, lib.XP_PF_U if user else 0, self._fault), "read")
+        return bytes(ffi.buffer(out, nr))
+
+    def write(self, va: int, data: bytes, user: bool = False) -> None:
+        """Store data at va. An access that faults changes nothing. Raises as read."""
+        self.queue.flush()
+        self._done(lib.xp_mmu_store(self.mmu, va, data, len(data), lib.XP_PF_U if user else 0, self._fault), "write")
+
+    def _done(self, ret: int, access: str) -> None:
+        if ret == -14:
+            f = self._fault
+            raise PageFault(f.va, f.error_code, f.vector, access)
+        if ret < 0:
+            raise HypercallError(-ret, "set_ad", self._g.domid)
+
+    def free(self) -> None:
+        """Let go of the tables. It must not be the hypervisor's current one: load another before. Raises HypercallError."""
+        self.queue.extended(_UNPIN, self.top)
+        for page in self._tables.values():
+            page.free()
+        self._tables.clear()
+        self.queue.free()
