@@ -18,6 +18,7 @@ COMMANDS = {
     "list": ("xenproc.cli.domains", "list_domains", "List the domains of running hypervisors, as xl list."),
     "console": ("xenproc.cli.domains", "console", "Print what a domain has written to its console."),
     "mem-set": ("xenproc.cli.domains", "mem_set", "Set a domain's memory target."),
+    "pagetable": ("xenproc.cli.pagetable", "pagetable", "Draw a walk of a domain's page tables."),
     "pause": ("xenproc.cli.domains", "pause", "Stop a domain until unpause."),
     "unpause": ("xenproc.cli.domains", "unpause", "Let a paused domain run again."),
     "shutdown": ("xenproc.cli.domains", "shutdown", "Ask a domain to end by itself."),

@@ -14,7 +14,7 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
-from xenproc.hv import trace, wallclock
+from xenproc.hv import pagetable, trace, wallclock
 from xenproc.hv.hypervisor import MIN_FRAMES, HypervisorProcess
 from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
@@ -96,6 +96,8 @@ class Control:
             return hv.destroy(request["domid"])
         if op == "set_memory":
             return set_memory(hv, request["domid"], request["nr_pages"], MIN_FRAMES)
+        if op == "pagetable":
+            return pagetable.walk(hv, request["domid"], request["address"])
         if op == "virq":
             return hv.virq(request["domid"], request["virq"])
         if op == "console":
