@@ -161,6 +161,9 @@ def test_superpages_and_frames_beyond_memory_are_reserved_bits(level):
     assert m.load(0x5000, 1) == (lib.XP_VECTOR_page_fault, 0x5000, bits("PR")) and m.fault.level == 4 - level
     m.entry(at, 64 << 12 | ALL)
     assert m.load(0x5000, 1) == (lib.XP_VECTOR_page_fault, 0x5000, bits("PR")) and m.fault.maddr == at
+    for code in ("PRI", "PRUI"):
+        access = bits(code) & ~bits("PR")
+        assert m.load(0x5000, 1, access) == (lib.XP_VECTOR_page_fault, 0x5000, bits(code))
 
 
 def test_rights_of_all_levels_count_together():
