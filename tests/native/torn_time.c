@@ -8,6 +8,7 @@
 #include "guest_time.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,8 +36,11 @@ static void write_world(struct xen_vcpu_time_info *time, uint64_t n)
 static void *writer(void *arg)
 {
     struct shared *s = arg;
-    for (uint64_t n = 1; !s->stop; n = n % WORLDS + 1)
+    for (uint64_t n = 1; !s->stop; n = n % WORLDS + 1) {
         write_world(&s->time, n);
+        for (int i = 0; i < 20; i++)
+            xp_relax();         /* whole for as long: a reader gets through also where others use the CPUs */
+    }
     return NULL;
 }
 
@@ -50,6 +54,8 @@ int main(int argc, char **argv)
     write_world(&s->time, 1);
     if (pthread_create(&thread, NULL, writer, s) != 0)
         return 2;
+    while (__atomic_load_n(&s->time.version, __ATOMIC_RELAXED) < 100)
+        sched_yield();          /* the writer runs */
     for (uint64_t i = 0; i < reads; i++) {
         uint64_t before = xp_tsc(), ns = xp_time_read(&s->time), after = xp_tsc();
         torn += ns + 10000 < before || ns > after + 10000;
