@@ -25,21 +25,6 @@ static inline struct xp_leaf xp_leaf_of(const struct xp_domain *d)
                             .forbidden = d->mm.mode->level[1].forbidden, .domid = d->domid};
 }
 
-/* Entry number `index` of a table whose entries' size is known where this is inlined. */
-static inline uint64_t xp_leaf_read(const void *table, uint32_t size, uint32_t index)
-{
-    return size == 8 ? __atomic_load_n((const uint64_t *)table + index, __ATOMIC_RELAXED)
-                     : __atomic_load_n((const uint32_t *)table + index, __ATOMIC_RELAXED);
-}
-
-static inline void xp_leaf_write(void *table, uint32_t size, uint32_t index, uint64_t entry)
-{
-    if (size == 8)
-        __atomic_store_n((uint64_t *)table + index, entry, __ATOMIC_RELAXED);
-    else
-        __atomic_store_n((uint32_t *)table + index, (uint32_t)entry, __ATOMIC_RELAXED);
-}
-
 /* A hint: the frame that the entry names may be anything. */
 static inline void xp_leaf_fetch(struct xp_leaf l, uint64_t entry)
 {
@@ -93,9 +78,9 @@ static inline __attribute__((always_inline)) uint32_t xp_leaves_take(struct xp_d
     const struct xp_leaf l = xp_leaf_of(d);
     const uint32_t nr = (uint32_t)XP_PAGE_SIZE / size;
     for (uint32_t i = from; i < to; i++) {
-        uint64_t entry = xp_leaf_read(table, size, i);
+        uint64_t entry = xp_entry_read(table, size, i);
         if (i + XP_LEAF_AHEAD < nr)
-            xp_leaf_fetch(l, xp_leaf_read(table, size, i + XP_LEAF_AHEAD));
+            xp_leaf_fetch(l, xp_entry_read(table, size, i + XP_LEAF_AHEAD));
         if ((entry & XP_PTE_PRESENT) == 0)
             continue;
         *error = (entry & l.forbidden) != 0 ? -XEN_EINVAL : xp_leaf_inject(d->hv) ? -XEN_ENOMEM : xp_leaf_take(l, entry);
@@ -111,9 +96,9 @@ static inline __attribute__((always_inline)) void xp_leaves_drop(struct xp_domai
 {
     const struct xp_leaf l = xp_leaf_of(d);
     for (uint32_t i = to; i-- > from;) {
-        uint64_t entry = xp_leaf_read(table, size, i);
+        uint64_t entry = xp_entry_read(table, size, i);
         if (i >= XP_LEAF_AHEAD)
-            xp_leaf_fetch(l, xp_leaf_read(table, size, i - XP_LEAF_AHEAD));
+            xp_leaf_fetch(l, xp_entry_read(table, size, i - XP_LEAF_AHEAD));
         if ((entry & XP_PTE_PRESENT) != 0)
             xp_leaf_drop(d, l, entry);
     }

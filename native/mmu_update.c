@@ -157,17 +157,17 @@ static inline __attribute__((always_inline)) uint32_t leaf_run(struct xp_domain 
             break;
         if (i + AHEAD < ready) {
             xp_leaf_fetch(l, reqs[i + AHEAD].val);
-            xp_leaf_fetch(l, xp_leaf_read(counts, size, (uint32_t)(reqs[i + AHEAD].ptr & (XP_PAGE_SIZE - 1)) / size));
+            xp_leaf_fetch(l, xp_entry_read(counts, size, (uint32_t)(reqs[i + AHEAD].ptr & (XP_PAGE_SIZE - 1)) / size));
         }
-        uint64_t old = xp_leaf_read(counts, size, index), entry = size == 4 ? (uint32_t)reqs[i].val : reqs[i].val;
+        uint64_t old = xp_entry_read(counts, size, index), entry = size == 4 ? (uint32_t)reqs[i].val : reqs[i].val;
         if (cmd == MMU_PT_UPDATE_PRESERVE_AD)
             entry |= old & AD;
         bool same = (entry & old & XP_PTE_PRESENT) != 0 && ((entry ^ old) & use) == 0;
         if ((entry & XP_PTE_PRESENT) != 0 && ((entry & l.forbidden) != 0 || (!same && xp_leaf_take(l, entry) != 0)))
             break;
-        xp_leaf_write(counts, size, index, entry);
+        xp_entry_write(counts, size, index, entry);
         if (counts != guests)
-            xp_leaf_write(guests, size, index, entry);
+            xp_entry_write(guests, size, index, entry);
         if ((old & XP_PTE_PRESENT) == 0)
             continue;
         stale = true;

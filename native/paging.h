@@ -68,19 +68,29 @@ static inline bool xp_va_canonical(const struct xp_paging_mode *m, uint64_t va)
     return m->va_bits == 32 ? va >> 32 == 0 : (uint64_t)((int64_t)(va << 16) >> 16) == va;
 }
 
-/* Entry number `index` of a table: aligned, so one load. */
+/* Entry number `index` of a table whose entries have this size: aligned, so one load. */
+static inline uint64_t xp_entry_read(const void *table, uint32_t size, uint32_t index)
+{
+    return size == 8 ? __atomic_load_n((const uint64_t *)table + index, __ATOMIC_RELAXED)
+                     : __atomic_load_n((const uint32_t *)table + index, __ATOMIC_RELAXED);
+}
+
+static inline void xp_entry_write(void *table, uint32_t size, uint32_t index, uint64_t entry)
+{
+    if (size == 8)
+        __atomic_store_n((uint64_t *)table + index, entry, __ATOMIC_RELAXED);
+    else
+        __atomic_store_n((uint32_t *)table + index, (uint32_t)entry, __ATOMIC_RELAXED);
+}
+
 static inline uint64_t xp_pt_read(const struct xp_paging_mode *m, const void *table, uint32_t index)
 {
-    return m->entry_size == 8 ? __atomic_load_n((const uint64_t *)table + index, __ATOMIC_RELAXED)
-                              : __atomic_load_n((const uint32_t *)table + index, __ATOMIC_RELAXED);
+    return xp_entry_read(table, m->entry_size, index);
 }
 
 static inline void xp_pt_write(const struct xp_paging_mode *m, void *table, uint32_t index, uint64_t entry)
 {
-    if (m->entry_size == 8)
-        __atomic_store_n((uint64_t *)table + index, entry, __ATOMIC_RELAXED);
-    else
-        __atomic_store_n((uint32_t *)table + index, (uint32_t)entry, __ATOMIC_RELAXED);
+    xp_entry_write(table, m->entry_size, index, entry);
 }
 
 #endif
