@@ -85,6 +85,23 @@ def test_faults(hv):
     assert gone[:3] == [14, 0, VA] and allowed == ["none"]
 
 
+def batches(g) -> list:
+    """[guest] Calls that changing eight pages takes, and what became of them."""
+    from xenproc.guest.paging import WRITABLE, AddressSpace
+
+    space, pages = AddressSpace(g), g.memory.alloc(8)
+    space.map(VA, pages.mfns)
+    space.load()
+    before = space.queue.nr_calls
+    space.protect(VA, 8, lambda entry: entry & ~WRITABLE)
+    space.unmap(VA, 8)
+    return [space.queue.nr_calls - before, [space.entry(VA + i * 4096) for i in range(8)]]
+
+
+def test_changing_many_pages_is_one_call(hv):
+    assert hv.create(batches, memory="1M").wait() == [2, [0] * 8]
+
+
 def refused(g) -> list:
     """[guest] A frame that is not the guest's is refused by the validator; two spaces share pages and part."""
     from xenproc.errors import HypercallError

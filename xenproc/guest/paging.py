@@ -158,7 +158,7 @@ class AddressSpace:
         self.queue.flush()
         for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
             if self._key(1, page) in self._tables:
-                self.queue.put(self._entry(1, page), change(self.entry(page)))
+                self.queue.put(self._entry(1, page), change(self._peek(page)))
         self.queue.flush()
         for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
             lib.xp_mmu_flush_page(self.mmu, page)
@@ -166,8 +166,10 @@ class AddressSpace:
     def entry(self, va: int) -> int:
         """Return the level-1 entry for va as it is in memory, 0 if there is no table; sends what is queued first."""
         self.queue.flush()
-        if self._key(1, va) not in self._tables:
-            return 0
+        return self._peek(va) if self._key(1, va) in self._tables else 0
+
+    def _peek(self, va: int) -> int:
+        """Return the entry as it is in memory, whatever is queued."""
         at = self._g.window_base + self._entry(1, va)
         return int(ffi.cast("uint32_t *" if self._size == 4 else "uint64_t *", at)[0])
 
