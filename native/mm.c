@@ -6,6 +6,7 @@
  */
 #include "abi.h"
 #include "domain.h"
+#include "guestmem.h"
 #include "hypercall.h"
 #include "template.h"
 
@@ -35,15 +36,22 @@ bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call)
     return true;
 }
 
-int64_t xp_mm_again(struct xp_domain *d, struct xp_call *call, uint64_t done)
+static int64_t again(struct xp_domain *d, struct xp_call *call, uint32_t done)
 {
     struct xp_mm *mm = &d->mm;
     if (mm->stage != XP_MM_idle) {
         mm->last_ticket += mm->last_ticket == UINT32_MAX ? 2 : 1;
         mm->ticket = mm->last_ticket;
     }
-    call->progress = (uint64_t)mm->ticket << 32 | (uint32_t)done;
+    call->progress = (uint64_t)mm->ticket << 32 | done;
     return XP_CALL_AGAIN;
+}
+
+int64_t xp_mm_finish(struct xp_domain *d, struct xp_call *call, uint64_t pdone, uint32_t done, int ret)
+{
+    if (ret == XP_CALL_AGAIN)
+        return again(d, call, done);
+    return pdone != 0 && xp_copy_to_guest(d, pdone, &done, sizeof done) != 0 && ret == 0 ? -XEN_EFAULT : ret;
 }
 
 int xp_mm_foreign(struct xp_domain *d, uint64_t domid)

@@ -111,8 +111,8 @@ bool xp_mm_slot_fixed(const struct xp_mm *mm, uint32_t type, uint32_t index);
 void xp_mm_begin(struct xp_domain *d);
 /* A call's step: false if another call's operation is under way (invariant 3). */
 bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call);
-/* It goes on at number `done` of what it was given: XP_CALL_AGAIN. */
-int64_t xp_mm_again(struct xp_domain *d, struct xp_call *call, uint64_t done);
+/* A batch's end or its step's: comes again at number `done` (XP_CALL_AGAIN), or says at pdone (0: nowhere) how many were done. */
+int64_t xp_mm_finish(struct xp_domain *d, struct xp_call *call, uint64_t pdone, uint32_t done, int ret);
 static inline uint32_t xp_mm_done(uint64_t progress) { return (uint32_t)progress; }
 /* DOMID_SELF, or why not another: -XEN_EPERM, -XEN_ESRCH. As Xen, one's own number is no foreign domain. */
 int xp_mm_foreign(struct xp_domain *d, uint64_t domid);

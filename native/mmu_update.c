@@ -131,13 +131,6 @@ static void fetch_ahead(struct xp_domain *d, const struct xen_mmu_update *req)
     __builtin_prefetch(&f->table[mfn < f->nr ? mfn : 0], 1);
 }
 
-static int64_t finish(struct xp_domain *d, struct xp_call *call, uint64_t pdone, uint32_t done, int ret)
-{
-    if (ret == XP_CALL_AGAIN)
-        return xp_mm_again(d, call, done);
-    return pdone != 0 && xp_copy_to_guest(d, pdone, &done, sizeof done) != 0 && ret == 0 ? -XEN_EFAULT : ret;
-}
-
 /*
  * Requests in a row for one level-1 table, which cannot take more than a step: how many of the `nr` were done. It ends before
  * the first that is something else or cannot be done, whatever the reason; request() does that one, or says why not.
@@ -240,7 +233,7 @@ int64_t xp_do_mmu_update(struct xp_domain *d, struct xp_call *call)
     }
     while (ret == 0 && done < count)
         ret = do_chunk(d, va, (uint32_t)count - done, &done);
-    return finish(d, call, pdone, done, ret);
+    return xp_mm_finish(d, call, pdone, done, ret);
 }
 
 /* ---- update_va_mapping ---- */

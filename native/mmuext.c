@@ -200,7 +200,5 @@ int64_t xp_do_mmuext_op(struct xp_domain *d, struct xp_call *call)
         if (ret == 0 && done < count && xp_mm_spent(d, 1))
             ret = XP_CALL_AGAIN;
     }
-    if (ret == XP_CALL_AGAIN)
-        return xp_mm_again(d, call, done);
-    return pdone != 0 && xp_copy_to_guest(d, pdone, &done, sizeof done) != 0 && ret == 0 ? -XEN_EFAULT : ret;
+    return xp_mm_finish(d, call, pdone, done, ret);
 }
