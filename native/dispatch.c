@@ -6,23 +6,16 @@
 #include "dispatch.h"
 
 #include "alarm.h"
+#include "bells.h"
 #include "hypercall.h"
 #include "park.h"
 #include "runstate.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SPIN_NS 30000u           /* a spin pays if the next call comes sooner than a sleep and a wake would take */
 #define SPIN_BACKOFF_MAX 4096u
-#define EVENTS_MAX 64
-#define KICK_ID UINT64_MAX
-#define VIRTUAL_ID (UINT64_MAX - 1)
 #define TIMERS_TURN 64           /* timers a turn: then calls get theirs */
 
 /* ---- calls ---- */
@@ -177,17 +170,11 @@ static void say_awake(struct xp_hv *hv, bool awake)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-int xp_dispatch_add(struct xp_domain *d)
-{
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = d->domid};
-    return epoll_ctl(d->hv->epoll_fd, EPOLL_CTL_ADD, d->doorbell, &ev) == 0 ? 0 : -errno;
-}
-
 void xp_dispatch_remove(struct xp_domain *d)
 {
     cool(d);
     if (d->doorbell >= 0)
-        (void)epoll_ctl(d->hv->epoll_fd, EPOLL_CTL_DEL, d->doorbell, NULL);
+        xp_bells_remove(d->hv, d->doorbell);
 }
 
 /* ---- spinning and sleeping ---- */
@@ -238,18 +225,7 @@ static bool spin(struct xp_hv *hv, int64_t deadline)
     return false;
 }
 
-/* Until a doorbell rings or ns have passed (negative: no limit). Older kernels than 5.11 count in milliseconds. */
-static int wait_for_bells(int epoll_fd, struct epoll_event *events, int64_t ns)
-{
-    struct timespec limit = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    long nr = syscall(SYS_epoll_pwait2, epoll_fd, events, EVENTS_MAX, ns < 0 ? NULL : &limit, NULL, 0);
-    if (nr >= 0 || errno != ENOSYS)
-        return (int)nr;
-    int64_t ms = ns < 0 ? -1 : (ns + 999999) / 1000000;
-    return epoll_wait(epoll_fd, events, EVENTS_MAX, ms > 60000 ? 60000 : (int)ms);
-}
-
-static void rung(struct xp_hv *hv, uint64_t domid)
+void xp_dispatch_rung(struct xp_hv *hv, uint64_t domid)
 {
     struct xp_domain *d = domid < XP_MAX_DOMAINS ? hv->domains[domid] : NULL;
     if (d == NULL || d->state != XP_DS_RUNNING)
@@ -259,29 +235,6 @@ static void rung(struct xp_hv *hv, uint64_t domid)
         heat(d);
 }
 
-static int collect(struct xp_hv *hv, int64_t limit_ns)
-{
-    struct epoll_event events[EVENTS_MAX];
-    if (limit_ns != 0)
-        pthread_mutex_unlock(&hv->lock);
-    int nr = wait_for_bells(hv->epoll_fd, events, limit_ns);
-    int error = errno;
-    if (limit_ns != 0)
-        pthread_mutex_lock(&hv->lock);
-    if (nr < 0)
-        return error == EINTR ? 0 : -error;
-    for (int i = 0; i < nr; i++) {
-        uint64_t count;
-        if (events[i].data.u64 == KICK_ID)
-            (void)!read(hv->kick_fd, &count, sizeof count);
-        else if (events[i].data.u64 == VIRTUAL_ID)
-            xp_alarm_virtual_due(hv);
-        else
-            rung(hv, events[i].data.u64);
-    }
-    return nr;
-}
-
 static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
 {
     if (hv->awake)
@@ -289,11 +242,10 @@ static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
     if (serve_hot(hv))
         return 0;
     hv->nr_sleeps++;
-    int64_t left = deadline == XP_FOREVER ? -1 : deadline - xp_hv_system_time(hv);
     xp_trace(&hv->tracer, XP_TRACE_sched, XP_TT_sleep, 0, 0, (uint64_t)deadline);
-    int ret = collect(hv, deadline != XP_FOREVER && left < 0 ? 0 : left);
+    int ret = xp_bells_wait(hv, deadline);
     xp_trace(&hv->tracer, XP_TRACE_sched, XP_TT_awake, 0, 0, 0);
-    return ret < 0 ? ret : 0;
+    return ret;
 }
 
 /* Does what is due, a turn's worth; returns the next deadline. */
@@ -312,23 +264,12 @@ static int64_t run_timers(struct xp_hv *hv)
     return xp_timers_next(&hv->timers);
 }
 
-static int listen_to(struct xp_hv *hv, int fd, uint64_t id)
-{
-    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = id};
-    return epoll_ctl(hv->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0 ? -errno : 0;
-}
-
 int xp_hv_run(struct xp_hv *hv)
 {
     uint32_t turns = 0;
-    int ret = xp_alarm_listen(hv);
-    if (ret == 0)
-        ret = listen_to(hv, hv->kick_fd, KICK_ID);
-    if (ret == 0)
-        ret = listen_to(hv, hv->virtual_fd, VIRTUAL_ID);
+    int ret = xp_bells_listen(hv);
     if (ret != 0)
         return ret;
-    (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);     /* this thread's: an alarm is not late by the usual 50 us */
     hv->spin_ns = SPIN_NS;
     pthread_mutex_lock(&hv->lock);
     while (ret >= 0 && !atomic_load_explicit(&hv->stop, memory_order_acquire)) {
@@ -339,7 +280,7 @@ int xp_hv_run(struct xp_hv *hv)
         if (any || hv->nr_continued > 0) {
             /* The cold ones must not wait for the hot ones to pause. */
             if (++turns % 32 == 0 || hv->nr_continued > 0)
-                ret = collect(hv, 0);
+                ret = xp_bells_look(hv);
             continue;
         }
         if (!spin(hv, deadline))

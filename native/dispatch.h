@@ -1,5 +1,5 @@
 /*
- * dispatch.h: the hypervisor's thread that answers hypercalls: epoll over doorbells, no GIL, no guest can hold it up.
+ * dispatch.h: the hypervisor's thread that answers hypercalls: asleep on bells.h, no GIL, no guest can hold it up.
  *
  *   1. A slot's number and arguments are copied once, then used; the page may change under us at any time.
  *   2. No domain gets more than its sixteen slots a turn, long calls are done in steps with others in between.
@@ -21,8 +21,10 @@ void xp_hv_stop(struct xp_hv *hv);
 /* Answers the caller that waits on a slot. */
 void xp_call_complete(struct xp_domain *d, uint32_t slot, int64_t result);
 
-/* Adds the domain's doorbell to what wakes us; takes it away again. */
-int xp_dispatch_add(struct xp_domain *d);
+/* Its doorbell is not listened to any more. */
 void xp_dispatch_remove(struct xp_domain *d);
+
+/* A doorbell was rung (bells.c): whose, or a domain that is gone. */
+void xp_dispatch_rung(struct xp_hv *hv, uint64_t domid);
 
 #endif

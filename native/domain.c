@@ -2,6 +2,7 @@
  * domain.c: a domain's life in the hypervisor: created, attached to a process, started, dying, torn down. See hv.h.
  */
 #include "abi.h"
+#include "bells.h"
 #include "board.h"
 #include "console.h"
 #include "dispatch.h"
@@ -197,7 +198,7 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
 {
     xp_hv_lock(hv);
     struct xp_domain *d = find(hv, domid);
-    int ret = d == NULL ? -XEN_ESRCH : d->state != XP_DS_BUILDING ? -XEN_EINVAL : xp_dispatch_add(d);
+    int ret = d == NULL ? -XEN_ESRCH : d->state != XP_DS_BUILDING ? -XEN_EINVAL : xp_bells_add(hv, d->doorbell, domid);
     if (ret == 0) {
         d->state = XP_DS_RUNNING;
         xp_clock_new_domain(d);

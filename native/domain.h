@@ -157,7 +157,9 @@ struct xp_hv {
     uint32_t mm_step, mm_inject; /* tests: a step ends after so many entries; so many entries from now one fails */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;
-    int epoll_fd;
+    int epoll_fd;                /* bells.h */
+    int timer_fd;                /* rings at ring_at, system time; XP_FOREVER: not set */
+    int64_t ring_at;
     int control_fd;              /* eventfd: news for the policy thread */
     struct xp_waker waker;       /* signals the eventfds that domains hold, too */
     int kick_fd;                 /* eventfd: the policy thread wants the dispatcher's attention */

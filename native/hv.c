@@ -71,7 +71,7 @@ struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int
         *error = -XEN_ENOMEM;
         return NULL;
     }
-    hv->epoll_fd = hv->control_fd = hv->kick_fd = hv->virtual_fd = -1;
+    hv->epoll_fd = hv->timer_fd = hv->control_fd = hv->kick_fd = hv->virtual_fd = -1;
     pthread_mutex_init(&hv->lock, NULL);
     hv->may_spin = may_spin;
     xp_clock_start(hv);
@@ -89,7 +89,7 @@ struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int
 
 void xp_hv_destroy(struct xp_hv *hv)
 {
-    const int fds[] = {hv->epoll_fd, hv->control_fd, hv->kick_fd, hv->virtual_fd};
+    const int fds[] = {hv->epoll_fd, hv->timer_fd, hv->control_fd, hv->kick_fd, hv->virtual_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
