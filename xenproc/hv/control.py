@@ -14,10 +14,11 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
-from xenproc.hv import pagetable, trace, wallclock
-from xenproc.hv.hypervisor import MIN_FRAMES, HypervisorProcess
+from xenproc.hv import console, pagetable, trace, wallclock
+from xenproc.hv.hypervisor import HypervisorProcess
 from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
+from xenproc.hv.plan import MIN_FRAMES
 from xenproc.hv.spawn import receive
 
 log = logging.getLogger("xenproc.hv.control")
@@ -101,10 +102,10 @@ class Control:
         if op == "virq":
             return hv.virq(request["domid"], request["virq"])
         if op == "console":
-            pos, data = hv.console(request["domid"], request["pos"])
+            pos, data = console.read(hv, request["domid"], request["pos"])
             return {"pos": pos, "text": data.decode("latin-1")}
         if op == "follow":
-            pos, data, ended = await hv.follow(request["domid"], request["pos"], request["limit"])
+            pos, data, ended = await console.follow(hv, request["domid"], request["pos"], request["limit"])
             return {"pos": pos, "text": data.decode("latin-1"), "ended": ended}
         if op == "wall_clock":
             return wallclock.wall_clock(hv.core)

@@ -21,24 +21,14 @@ import psutil
 from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
 from xenproc.hv import spawn
-from xenproc.hv.domain import DomainRecord, console_text, core_info, exit_report, state_name, traps
+from xenproc.hv.domain import DomainRecord, core_info, exit_report, state_name, traps
 from xenproc.hv.exits import Exits
+from xenproc.hv.plan import MAX_DOMAINS, check_plan, create_in_core
 from xenproc.native import check, ffi, lib
 
 log = logging.getLogger("xenproc.hv")
 
-MAX_DOMAINS = 4096
-MIN_FRAMES = 8          # what the builder uses, and a little for the guest
-MAX_CMDLINE = 1023      # of start_info's 1024
 SCRUB_STEP = 64
-MAX_FOLLOW = 60.0
-PAGING_MODES = {"x86_32": 0, "x86_32p": 1, "x86_64": 2}    # native/paging.h
-LIMITS = {"max_evtchns": 1024, "max_grant_frames": 32, "max_maptrack": 1024, "max_direct": 64, "max_board": 64}
-LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65536, "max_direct": 4096, "max_board": 4096}
-# What Domain0 may leave out for one domain, to see what it is for (native/lockdown.h; window and seal: guest/boot.py).
-DEFENCES = frozenset({
-    "window", "seal", "limits", "memory", "uid", "capabilities", "no_dump", "landlock", "descriptors", "seccomp",
-})
 
 
 class HypervisorProcess:
@@ -136,51 +126,17 @@ class HypervisorProcess:
                 return domid
         raise ConfigError(f"domains: {MAX_DOMAINS - 1} exist already, there is no number left")
 
-    def _check_plan(self, plan: dict[str, Any]) -> dict[str, int]:
-        name = plan["name"]
-        if not isinstance(name, str) or not 0 < len(_bytes(name)) < 64 or "\0" in name or name == "Domain-0":
-            raise ConfigError(f"name: expected 1 to 63 bytes without NUL and not Domain-0, got {name!r}")
-        if any(record.name == name and not record.zombie for record in self.domains.values()):
-            raise ConfigError(f"name: a domain called {name!r} exists already")
-        cpus = plan.get("cpus")
-        if cpus is not None and not (cpus and set(cpus) <= os.sched_getaffinity(0)):
-            raise ConfigError(f"cpus: expected some of {sorted(os.sched_getaffinity(0))}, got {cpus}")
-        unknown = set(plan.get("without", ())) - DEFENCES
-        if unknown:
-            raise ConfigError(f"without: expected some of {', '.join(sorted(DEFENCES))}, got {', '.join(sorted(unknown))}")
-        limits = {**LIMITS, **plan.get("limits", {})}
-        for key, value in limits.items():
-            ceiling = LIMIT_CEILING.get(key)
-            if ceiling is None:
-                raise ConfigError(f"limits: unknown limit {key!r}; there are {', '.join(LIMITS)}")
-            if not isinstance(value, int) or not 0 <= value <= ceiling:
-                raise ConfigError(f"limits: {key}: expected 0 to {ceiling}, got {value!r}")
-        cmdline = plan.get("cmdline", "")
-        if not isinstance(cmdline, str):
-            raise ConfigError(f"cmdline: expected text, got {cmdline!r}")
-        if len(_bytes(cmdline)) > MAX_CMDLINE or "\0" in cmdline:
-            raise ConfigError(f"cmdline: expected at most {MAX_CMDLINE} bytes without NUL, got {len(_bytes(cmdline))}")
-        paging = plan.get("paging", "x86_64")
-        if paging not in PAGING_MODES:
-            raise ConfigError(f"paging: expected one of {', '.join(PAGING_MODES)}, got {paging!r}")
-        nr_pages, max_pages = plan["nr_pages"], plan.get("max_pages", plan["nr_pages"])
-        if nr_pages < MIN_FRAMES:
-            raise ConfigError(f"memory: expected at least {MIN_FRAMES} frames ({MIN_FRAMES * 4} KiB), got {nr_pages}")
-        if max_pages < nr_pages:
-            raise ConfigError(f"maxmem: expected at least the reservation of {nr_pages} frames, got {max_pages}")
-        return limits
-
     async def create(self, plan: dict[str, Any], payload_fd: int) -> dict[str, Any]:
         """Build a domain and let its guest run; `payload_fd` (its callable, opaque) is closed.
 
         Raises ConfigError, EnvironmentLacks (no memory, host refused), or XenprocError with what the new process said.
         """
         try:
-            self._check_plan(plan)
+            check_plan(plan, self.domains.values())
             await self._make_room(plan["nr_pages"])
-            limits = self._check_plan(plan)     # again: somebody may have taken the name meanwhile
+            limits = check_plan(plan, self.domains.values())    # again: somebody may have taken the name meanwhile
             domid = self._take_domid()
-            self._create_in_core(domid, plan, limits)
+            create_in_core(self.core, domid, plan, limits)
             record = DomainRecord(domid, plan["name"], plan.get("owner", 0), plan.get("max_pages", plan["nr_pages"]))
             record.ended = asyncio.get_running_loop().create_future()
             self.domains[domid] = record
@@ -203,25 +159,6 @@ class HypervisorProcess:
                 return
             lib.xp_hv_scrub(self.core, SCRUB_STEP)
             await asyncio.sleep(0)
-
-    def _create_in_core(self, domid: int, plan: dict[str, Any], limits: dict[str, int]) -> None:
-        nr_pages = plan["nr_pages"]
-        core_plan = ffi.new("struct xp_domain_plan *")
-        name, cmdline = ffi.new("char[]", plan["name"].encode()), ffi.new("char[]", plan.get("cmdline", "").encode())
-        core_plan.name, core_plan.cmdline = name, cmdline
-        core_plan.paging = PAGING_MODES[plan.get("paging", "x86_64")]
-        core_plan.nr_pages, core_plan.max_pages = nr_pages, plan.get("max_pages", nr_pages)
-        for key, value in limits.items():
-            setattr(core_plan.limits, key, value)
-        ret = lib.xp_domain_create(self.core, domid, core_plan)
-        if ret == -errno.ENOMEM:
-            info = ffi.new("struct xp_hv_info *")
-            lib.xp_hv_info(self.core, info)
-            raise EnvironmentLacks(
-                f"memory: domain {plan['name']!r} asks for {nr_pages} frames and 2 of overhead, {info.nr_free} of "
-                f"{info.nr_frames} are free"
-            )
-        check(ret, "xp_domain_create", domid)
 
     async def _start_process(self, record: DomainRecord, plan: dict[str, Any], payload_fd: int) -> None:
         assert self.spawner is not None
@@ -403,37 +340,6 @@ class HypervisorProcess:
         record.destroyed = True
         self._kill(record)
 
-    def console(self, domid: int, pos: int) -> tuple[int, bytes]:
-        """Return (new position, bytes) of a domain's console, dead or alive. Raises NoSuchDomain."""
-        last_words = self._last_words(domid)
-        if last_words is not None:
-            return _rest(last_words, pos)
-        self.find(domid)
-        return console_text(self.core, domid, pos)
-
-    def _last_words(self, domid: int) -> tuple[int, bytes] | None:
-        """Return (end position, tail) of a dead domain's console, None if it lives or is not known."""
-        record = self.domains.get(domid)
-        ended = record.exit if record is not None else self.exits.peek(domid)
-        return None if ended is None else (ended["console_end"], ended["console"].encode("latin-1"))
-
-    async def follow(self, domid: int, pos: int, limit: float) -> tuple[int, bytes, bool]:
-        """As console, but waits up to `limit` seconds for more; also returns whether the domain has ended. Raises NoSuchDomain."""
-        last_words = self._last_words(domid)
-        if last_words is not None:
-            return *_rest(last_words, pos), True
-        record = self.find(domid)
-        end = asyncio.get_running_loop().time() + min(limit, MAX_FOLLOW)
-        while record.exit is None:
-            new, data = console_text(self.core, domid, pos)
-            left = end - asyncio.get_running_loop().time()
-            if data or left <= 0:
-                return new, data, False
-            record.news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(record.news.wait(), left)
-        return *_rest(self._last_words(domid) or (pos, b""), pos), True
-
     def info(self) -> dict[str, Any]:
         """Return what `xenproc info` shows."""
         self._retry_zombies()
@@ -460,16 +366,6 @@ class HypervisorProcess:
             "audit": lib.xp_hv_audit(self.core),
             "kernel_objects": _kernel_objects(),
         }
-
-
-def _rest(last_words: tuple[int, bytes], pos: int) -> tuple[int, bytes]:
-    """Return (end position, bytes from `pos` on) of a dead domain's console."""
-    end, tail = last_words
-    return end, tail[max(0, pos - (end - len(tail))):]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _letters(record: DomainRecord, info: Any) -> str:
