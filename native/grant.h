@@ -2,7 +2,8 @@
  * grant.h: grant tables, version 1: what a domain lets others use, and who uses it.
  *
  * grant_entry.c owns the protocol on the flags of one entry, grant.c the granting side (table, uses), maptrack.c the
- * mapping side (handles, windows), grant_transfer.c the page flip, grant_op.c HYPERVISOR_grant_table_op. Called with the hypervisor's lock held.
+ * mapping side (handles, windows), grant_host.c entries in the mapper's page tables, grant_map.c mapping and unmapping,
+ * grant_transfer.c the page flip, grant_op.c HYPERVISOR_grant_table_op. Called with the hypervisor's lock held.
  *   1. The table's frames are the hypervisor's, the words in them the domain's to change at any time: an entry is read
  *      once, and used only after its use bits were set by compare and swap on what was read.
  *   2. A use (struct xp_grant_pins) counts what is in force; while there is one the entry's frame and user are those of
@@ -22,10 +23,11 @@
 struct xen_grant_entry_v1;
 
 /*
- * HYPERVISOR_grant_table_op(cmd, va, count). For a domain with a window host_addr means nothing: a mapped frame appears
- * at its machine address (dev_bus_addr) in the window. Unlike Xen: one unmap ends the whole mapping, host and device;
- * GNTST_eagain on unmap: the process still has the page, it must drop it first (madvise) and ask again;
- * application maps and maps by page-table entry are refused (GNTST_general_error); frames of the hypervisor's making
+ * HYPERVISOR_grant_table_op(cmd, va, count). A mapped frame appears in the domain's window at its machine address
+ * (dev_bus_addr), and that is all if host_addr is 0; else there is an entry in its page tables, too (grant_host.h).
+ * Unlike Xen: one unmap ends a mapping without an entry whole, host and device; GNTST_eagain on unmap: the process still
+ * has the page, it must drop it first (madvise) and ask again; application maps without an entry are refused
+ * (GNTST_general_error); unmap_and_replace that fails changes nothing; frames of the hypervisor's making
  * are never granted (GNTST_bad_page); version 2 is -XEN_ENOSYS. For transfer see grant_transfer.c.
  */
 int64_t xp_do_grant_table_op(struct xp_domain *d, struct xp_call *call);
@@ -83,6 +85,14 @@ void xp_grant_unpin(struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, bool
 int16_t xp_grant_accept(struct xp_domain *receiver, xp_gref_t ref, xp_domid_t giver);
 void xp_grant_complete(struct xp_domain *receiver, xp_gref_t ref, xp_mfn_t mfn);
 void xp_grant_decline(struct xp_domain *receiver, xp_gref_t ref);
+
+/* grant_map.c: one argument of map_grant_ref, unmap_grant_ref, unmap_and_replace. 0, -XEN_EFAULT, XP_CALL_AGAIN: tables are busy. */
+int xp_grant_map(struct xp_domain *d, uint64_t va);
+int xp_grant_unmap(struct xp_domain *d, uint64_t va);
+int xp_grant_unmap_and_replace(struct xp_domain *d, uint64_t va);
+
+/* Reports an argument's status alone: it lies at va + offset. 0 or -XEN_EFAULT. */
+int xp_grant_put_status(struct xp_domain *d, uint64_t va, size_t offset, int16_t status);
 
 /* grant_transfer.c: one argument of GNTTABOP_transfer. 0 or -XEN_EFAULT. */
 int xp_grant_transfer(struct xp_domain *d, uint64_t va);

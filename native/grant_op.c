@@ -8,7 +8,6 @@
 
 #include "abi.h"
 #include "guestmem.h"
-#include "maptrack.h"
 
 #include <string.h>
 
@@ -21,102 +20,6 @@
 static bool may_control(const struct xp_domain *caller, const struct xp_domain *target)
 {
     return caller == target || caller->domid == 0;
-}
-
-/* Reports an argument's status alone. */
-static int put_status(struct xp_domain *d, uint64_t va, size_t offset, int16_t status)
-{
-    return xp_copy_to_guest(d, va + offset, &status, sizeof status);
-}
-
-/* ---- map_grant_ref ---- */
-
-static int16_t decode_map(struct xp_domain *d, const struct xen_gnttab_map_grant_ref *op, struct xp_domain **granter)
-{
-    if ((op->flags & (GNTMAP_device_map | GNTMAP_host_map)) == 0)
-        return GNTST_bad_gntref;
-    if ((op->flags & (GNTMAP_application_map | GNTMAP_contains_pte)) != 0)
-        return GNTST_general_error;
-    *granter = xp_hv_domain(d->hv, op->dom);
-    if (*granter == NULL)
-        return GNTST_bad_domain;
-    return xp_maptrack_reserve(d) == 0 ? GNTST_okay : GNTST_no_device_space;
-}
-
-/* Counted and tracked, but not shown to the process yet: unmap_quietly undoes it. */
-static int16_t track(struct xp_domain *d, const struct xen_gnttab_map_grant_ref *op, uint32_t *handle, xp_mfn_t *mfn)
-{
-    const uint32_t kept = GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly;
-    struct xp_domain *granter;
-    int16_t status = decode_map(d, op, &granter);
-    if (status == GNTST_okay)
-        status = xp_grant_pin(granter, op->ref, d->domid, (op->flags & GNTMAP_readonly) != 0, true, mfn);
-    if (status == GNTST_okay)
-        *handle = xp_maptrack_take(d, granter, op->ref, *mfn, op->flags & kept);
-    return status;
-}
-
-static void untrack(struct xp_domain *d, uint32_t handle)
-{
-    struct xp_mapping m = *xp_maptrack_of(d, handle);
-    xp_mfn_t mfn = xp_maptrack_mfn(d, &m);
-    xp_maptrack_put(d, handle);
-    xp_grant_unpin(m.granter, m.ref, mfn, (m.flags & GNTMAP_readonly) != 0);
-}
-
-static int map_one(struct xp_domain *d, uint64_t va)
-{
-    struct xen_gnttab_map_grant_ref op, answer;
-    uint32_t handle = XP_NO_HANDLE;
-    xp_mfn_t mfn = xp_mfn(0);
-    int ret = xp_copy_from_guest(d, &op, va, sizeof op);
-    if (ret != 0)
-        return ret;
-    answer = op;
-    answer.status = track(d, &op, &handle, &mfn);
-    if (answer.status == GNTST_okay) {
-        answer.handle = handle;
-        answer.dev_bus_addr = mfn.v << XP_PAGE_SHIFT;
-    }
-    ret = xp_copy_to_guest(d, va, &answer, sizeof answer);
-    if (answer.status != GNTST_okay)
-        return ret;
-    /* A page that was given cannot be taken back without the process: so this comes last. */
-    if (ret == 0 && xp_maptrack_show(d, handle) == 0)
-        return 0;
-    untrack(d, handle);
-    op.status = GNTST_general_error;
-    return ret != 0 ? ret : xp_copy_to_guest(d, va, &op, sizeof op);
-}
-
-/* ---- unmap_grant_ref ---- */
-
-static int16_t decode_unmap(struct xp_domain *d, const struct xen_gnttab_unmap_grant_ref *op)
-{
-    const struct xp_mapping *m = xp_maptrack_of(d, op->handle);
-    if (m == NULL)
-        return GNTST_bad_handle;
-    if (op->dev_bus_addr != 0 && op->dev_bus_addr != xp_maptrack_mfn(d, m).v << XP_PAGE_SHIFT)
-        return GNTST_general_error;
-    int ret = xp_maptrack_gone(d, op->handle);
-    return ret == 0 ? GNTST_okay : ret == -XEN_EAGAIN ? GNTST_eagain : GNTST_general_error;
-}
-
-static int unmap_one(struct xp_domain *d, uint64_t va)
-{
-    const size_t at = offsetof(struct xen_gnttab_unmap_grant_ref, status);
-    struct xen_gnttab_unmap_grant_ref op;
-    int ret = xp_copy_from_guest(d, &op, va, sizeof op);
-    if (ret != 0)
-        return ret;
-    int16_t status = decode_unmap(d, &op);
-    ret = put_status(d, va, at, status);
-    if (ret != 0 || status != GNTST_okay)
-        return ret;
-    if (xp_maptrack_lower(d, op.handle) != 0)
-        return put_status(d, va, at, GNTST_general_error);
-    untrack(d, op.handle);
-    return 0;
 }
 
 /* ---- copy ---- */
@@ -184,7 +87,7 @@ static int copy_one(struct xp_domain *d, uint64_t va)
     if (ret != 0)
         return ret;
     int16_t status = decode_copy(d, &op, &from, &to);
-    ret = put_status(d, va, offsetof(struct xen_gnttab_copy, status), status);
+    ret = xp_grant_put_status(d, va, offsetof(struct xen_gnttab_copy, status), status);
     if (ret == 0 && status == GNTST_okay) {
         uint8_t *dst = xp_frame_ptr(&d->hv->frames, to.mfn);
         const uint8_t *src = xp_frame_ptr(&d->hv->frames, from.mfn);
@@ -232,19 +135,19 @@ static int64_t setup_table(struct xp_domain *d, uint64_t va, uint32_t count)
         return ret;
     struct xp_domain *target = xp_domain_by_arg(d, op.dom);
     if (target == NULL)
-        return put_status(d, va, at, GNTST_bad_domain);
+        return xp_grant_put_status(d, va, at, GNTST_bad_domain);
     if (!may_control(d, target))
-        return put_status(d, va, at, GNTST_permission_denied);
+        return xp_grant_put_status(d, va, at, GNTST_permission_denied);
     uint32_t old = target->nr_grant_frames;
     if (op.nr_frames > target->limits.max_grant_frames || xp_grant_grow(target, op.nr_frames) != 0)
-        return put_status(d, va, at, GNTST_general_error);
+        return xp_grant_put_status(d, va, at, GNTST_general_error);
     int16_t status = put_frames(d, target, &op) == 0 ? GNTST_okay : GNTST_bad_virt_addr;
-    ret = put_status(d, va, at, status);
+    ret = xp_grant_put_status(d, va, at, status);
     if (ret != 0 || status != GNTST_okay) {
         xp_grant_shrink(target, old);
         return ret;
     }
-    return show_frames(target, op.nr_frames, old) == 0 ? 0 : put_status(d, va, at, GNTST_general_error);
+    return show_frames(target, op.nr_frames, old) == 0 ? 0 : xp_grant_put_status(d, va, at, GNTST_general_error);
 }
 
 static int64_t query_size(struct xp_domain *d, uint64_t va, uint32_t count)
@@ -313,6 +216,15 @@ static int64_t each(struct xp_domain *d, struct xp_call *call, uint64_t size, ui
     return 0;
 }
 
+/* ... and what was taken out of page tables is in no TLB when the step is over. */
+static int64_t unmap_each(struct xp_domain *d, struct xp_call *call, uint64_t size, int one(struct xp_domain *d, uint64_t va))
+{
+    int64_t ret = each(d, call, size, MAP_STEP, one);
+    if (d->mm.unmapped)
+        xp_mm_flush(d, XP_FLUSH_grant);
+    return ret;
+}
+
 int64_t xp_do_grant_table_op(struct xp_domain *d, struct xp_call *call)
 {
     uint32_t cmd = (uint32_t)call->args[0], count = (uint32_t)call->args[2];
@@ -321,9 +233,11 @@ int64_t xp_do_grant_table_op(struct xp_domain *d, struct xp_call *call)
         return -XEN_EINVAL;
     switch (cmd) {
     case GNTTABOP_map_grant_ref:
-        return each(d, call, sizeof(struct xen_gnttab_map_grant_ref), MAP_STEP, map_one);
+        return each(d, call, sizeof(struct xen_gnttab_map_grant_ref), MAP_STEP, xp_grant_map);
     case GNTTABOP_unmap_grant_ref:
-        return each(d, call, sizeof(struct xen_gnttab_unmap_grant_ref), MAP_STEP, unmap_one);
+        return unmap_each(d, call, sizeof(struct xen_gnttab_unmap_grant_ref), xp_grant_unmap);
+    case GNTTABOP_unmap_and_replace:
+        return unmap_each(d, call, sizeof(struct xen_gnttab_unmap_and_replace), xp_grant_unmap_and_replace);
     case GNTTABOP_copy:
         return each(d, call, sizeof(struct xen_gnttab_copy), COPY_STEP, copy_one);
     case GNTTABOP_transfer:

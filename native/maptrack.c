@@ -152,13 +152,15 @@ static bool is_readonly(const struct xp_mapping *m)
     return (m->flags & GNTMAP_readonly) != 0;
 }
 
-uint32_t xp_maptrack_take(struct xp_domain *d, struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, uint32_t flags)
+uint32_t xp_maptrack_take(struct xp_domain *d, struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, uint32_t flags,
+                          bool in_tables)
 {
     uint32_t handle = d->maptrack_free;
     XP_BUG_ON(handle == XP_NO_HANDLE);
     struct xp_mapping *m = handle_at(d, handle);
     d->maptrack_free = m->frame;
-    *m = (struct xp_mapping){.granter = granter, .ref = ref, .flags = flags, .frame = record_of(d, (uint32_t)mfn.v)};
+    *m = (struct xp_mapping){.granter = granter, .ref = ref, .flags = flags, .frame = record_of(d, (uint32_t)mfn.v),
+                             .in_tables = in_tables};
     frame_at(d, m->frame)->readers += is_readonly(m);
     frame_at(d, m->frame)->writers += !is_readonly(m);
     d->nr_maptrack++;
@@ -176,6 +178,17 @@ void xp_maptrack_put(struct xp_domain *d, uint32_t handle)
     *m = (struct xp_mapping){.frame = d->maptrack_free};
     d->maptrack_free = handle;
     d->nr_maptrack--;
+}
+
+void xp_maptrack_ended(struct xp_domain *d, uint32_t handle, uint32_t parts)
+{
+    handle_at(d, handle)->flags &= ~parts;
+}
+
+bool xp_maptrack_maps(const struct xp_domain *d, xp_mfn_t mfn, bool writes)
+{
+    uint32_t i = d->maptrack_size == 0 ? XP_NO_HANDLE : *find(d, (uint32_t)mfn.v);
+    return i != XP_NO_HANDLE && frame_at(d, i)->writers + (writes ? 0 : frame_at(d, i)->readers) > 0;
 }
 
 const struct xp_mapping *xp_maptrack_of(const struct xp_domain *d, uint32_t handle)

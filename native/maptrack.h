@@ -18,6 +18,7 @@ struct xp_mapping {
     uint32_t ref;
     uint32_t flags;              /* GNTMAP_* */
     uint32_t frame;              /* its frame record; of a free handle: the next free one */
+    bool in_tables;              /* made with an entry in the page tables (grant_host.h) */
 };
 
 struct xp_mapped_frame {
@@ -47,7 +48,11 @@ struct xp_maptrack {
 int xp_maptrack_reserve(struct xp_domain *d);
 
 /* Takes the handle that reserve found. */
-uint32_t xp_maptrack_take(struct xp_domain *d, struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, uint32_t flags);
+uint32_t xp_maptrack_take(struct xp_domain *d, struct xp_domain *granter, xp_gref_t ref, xp_mfn_t mfn, uint32_t flags,
+                          bool in_tables);
+
+/* One of its two parts, GNTMAP_host_map and GNTMAP_device_map, has ended; the other has not. */
+void xp_maptrack_ended(struct xp_domain *d, uint32_t handle, uint32_t parts);
 
 /* Puts it back. */
 void xp_maptrack_put(struct xp_domain *d, uint32_t handle);
@@ -55,6 +60,9 @@ void xp_maptrack_put(struct xp_domain *d, uint32_t handle);
 /* The mapping of a handle, or NULL: free or out of range. */
 const struct xp_mapping *xp_maptrack_of(const struct xp_domain *d, uint32_t handle);
 xp_mfn_t xp_maptrack_mfn(const struct xp_domain *d, const struct xp_mapping *m);
+
+/* Has d a handle on this frame, one for writing? */
+bool xp_maptrack_maps(const struct xp_domain *d, xp_mfn_t mfn, bool writes);
 
 /* Brings the window in line with one handle more, just taken; or with one less, about to be put. -XEN_Exxx: unchanged. */
 int xp_maptrack_show(struct xp_domain *d, uint32_t handle);

@@ -8,6 +8,7 @@
 #include "domain.h"
 #include "guestmem.h"
 #include "hypercall.h"
+#include "maptrack.h"
 #include "template.h"
 
 #include <stdlib.h>
@@ -19,7 +20,7 @@ void xp_mm_flush(struct xp_domain *d, enum xp_flush_cause cause)
     d->mm.nr_flushes[cause]++;
     if (cause == XP_FLUSH_invlpg)
         return;
-    d->mm.stale = false;
+    d->mm.stale = d->mm.unmapped = false;
     if (d->calls != NULL)
         /* Pairs with the walker's acquire: who sees the new number sees the entries that made it necessary. */
         atomic_fetch_add_explicit(&d->calls->tlb_generation, 1, memory_order_release);
@@ -112,8 +113,16 @@ int xp_mm_teardown(struct xp_domain *d)
 
 struct counts { uint32_t refs, types; };
 
-static void count_table(struct xp_domain *d, uint64_t mfn, struct counts *counts)
+/* A frame of another domain's: by way of a grant alone. Of a domain that ends the handles go first. */
+static bool is_foreign(struct xp_domain *d, uint64_t mfn, bool writes)
 {
+    return d->hv->frames.table[mfn].owner != d->domid && d->state != XP_DS_DYING && !xp_maptrack_maps(d, xp_mfn(mfn), writes);
+}
+
+/* Returns how many entries reach a frame that they must not. */
+static uint64_t count_table(struct xp_domain *d, uint64_t mfn, struct counts *counts)
+{
+    uint64_t foreign = 0;
     const struct xp_frame *frame = &d->hv->frames.table[mfn];
     const struct xp_paging_mode *m = d->mm.mode;
     const void *table = xp_mm_table(d, xp_mfn(mfn));
@@ -125,7 +134,9 @@ static void count_table(struct xp_domain *d, uint64_t mfn, struct counts *counts
             continue;
         counts[to].refs++;
         counts[to].types += frame->type != XP_FT_L1 || (entry & XP_PTE_RW) != 0;
+        foreign += is_foreign(d, to, (entry & XP_PTE_RW) != 0);
     }
+    return foreign;
 }
 
 static void count_roots(const struct xp_domain *d, struct counts *counts)
@@ -174,7 +185,7 @@ uint64_t xp_mm_audit(struct xp_hv *hv)
     }
     for (uint64_t i = 1; i < f->nr; i++)
         if (f->table[i].owner < XP_OWNERS && xp_type_is_table(f->table[i].type))
-            count_table(hv->domains[f->table[i].owner], i, counts);
+            broken += count_table(hv->domains[f->table[i].owner], i, counts);
     for (uint64_t i = 1; i < f->nr; i++)
         broken += f->table[i].owner < XP_OWNERS && !agrees(&f->table[i], counts[i]);
     free(counts);

@@ -9,7 +9,8 @@
  *   2. A validated table's present entries each hold their references: a leaf one of its frame, and one of type
  *      WRITABLE if it may write; a branch one of the table below and one of its type.
  *   3. One operation of a domain is under way at a time; another call that needs tables comes again until it is done.
- *      Tables only ever refer to frames of their own domain, so nobody else waits.
+ *      Tables only ever refer to tables of their own domain, so nobody else waits. Pages of others are mapped by way of a
+ *      grant alone (grant_host.h).
  *   4. What a step cannot finish in its time stays on the work stack: validating upwards or dropping downwards, from
  *      where it was; after a failure exactly what was taken is dropped.
  *   5. Without enforcement (no window from outside) the hypervisor reads its own copy of a validated table only.
@@ -30,7 +31,8 @@ struct xp_hv;
 
 /* Why a real TLB would have been flushed. */
 enum xp_flush_cause {
-    XP_FLUSH_baseptr = 0, XP_FLUSH_asked = 1, XP_FLUSH_invlpg = 2, XP_FLUSH_type = 3, XP_FLUSH_CAUSES = 4,
+    XP_FLUSH_baseptr = 0, XP_FLUSH_asked = 1, XP_FLUSH_invlpg = 2, XP_FLUSH_type = 3,
+    XP_FLUSH_grant = 4, XP_FLUSH_CAUSES = 5,
 };
 
 #define XP_GDT_FRAMES 14u        /* what Xen leaves a guest of its 16 */
@@ -57,6 +59,7 @@ struct xp_mm {
     uint32_t assists;            /* vm_assist: bit per type */
     uint32_t nr_pinned;
     bool stale;                  /* a TLB may hold an entry that was taken away since the last flush */
+    bool unmapped;               /* ... a grant's entry among them, in this call */
     uint64_t nr_flushes[XP_FLUSH_CAUSES];
 
     /* the operation under way */
@@ -104,6 +107,9 @@ void xp_mm_write(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t ent
 
 /* A slot that a guest may not change: the hole, and what PAE's hole hangs on. */
 bool xp_mm_slot_fixed(const struct xp_mm *mm, uint32_t type, uint32_t index);
+
+/* Where the level-1 entry for va stands: a walk of validated tables alone. -XEN_EINVAL: nowhere. */
+int xp_mm_find_leaf(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn, uint32_t *index);
 
 /* ---- one step ---- */
 
@@ -156,7 +162,10 @@ int xp_mm_set_ad(struct xp_domain *d, uint64_t va, uint64_t nr);
 /* One step of dropping everything; the domain makes no calls any more. 1: more, 0: done. */
 int xp_mm_teardown(struct xp_domain *d);
 
-/* The machine's tables counted anew: number of frames whose counts are not what refers to them. For tests and audit. */
+/*
+ * The machine's tables counted anew: number of frames whose counts are not what refers to them, and of entries that reach
+ * a frame of another domain without a grant. For tests and audit.
+ */
 uint64_t xp_mm_audit(struct xp_hv *hv);
 
 #endif

@@ -238,8 +238,7 @@ int64_t xp_do_mmu_update(struct xp_domain *d, struct xp_call *call)
 
 /* ---- update_va_mapping ---- */
 
-/* Where the entry for va stands: a walk of validated tables alone. */
-static int find_entry(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn, uint32_t *index)
+int xp_mm_find_leaf(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn, uint32_t *index)
 {
     const struct xp_paging_mode *m = d->mm.mode;
     xp_mfn_t at = d->mm.base;
@@ -279,7 +278,7 @@ static int64_t va_mapping(struct xp_domain *d, struct xp_call *call, uint64_t do
         return ret;
     if (!xp_mm_enter(d, call))
         return XP_CALL_AGAIN;
-    ret = find_entry(d, call->args[0], &mfn, &index);
+    ret = xp_mm_find_leaf(d, call->args[0], &mfn, &index);
     if (ret == 0)
         ret = update(d, mfn, index, d->mm.mode->entry_size == 4 ? (uint32_t)call->args[1] : call->args[1], false);
     return ret != 0 ? ret : flush_as_told(d, call->args[2]);

@@ -100,6 +100,12 @@ struct xen_gnttab_unmap_grant_ref {
     uint32_t handle;
     int16_t status;
 };
+struct xen_gnttab_unmap_and_replace {
+    uint64_t host_addr;
+    uint64_t new_addr;
+    uint32_t handle;
+    int16_t status;
+};
 struct xen_gnttab_setup_table {
     uint16_t dom;
     uint32_t nr_frames;

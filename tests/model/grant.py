@@ -6,7 +6,7 @@ dictionary of what the process could touch. Statuses are Xen's GNTST_*; checks s
 # Tour T:030
 
 from dataclasses import dataclass, field
-from errno import EINVAL, ENOSYS, EPERM, ESRCH
+from errno import EBUSY, EINVAL, ENOSYS, EPERM, ESRCH
 
 OKAY, GENERAL_ERROR, BAD_DOMAIN, BAD_GNTREF, BAD_HANDLE, BAD_VIRT_ADDR = 0, -1, -2, -3, -4, -5
 NO_DEVICE_SPACE, PERMISSION_DENIED, BAD_PAGE, BAD_COPY_ARG, EAGAIN = -7, -8, -9, -10, -12
@@ -18,6 +18,7 @@ SELF = 0x7FF0
 PAGE = 4096
 PER_FRAME = 512
 RO, RW = 1, 2
+PRESENT, MAY_WRITE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40    # of an entry
 WRITABLE = 6
 
 
@@ -61,6 +62,7 @@ class Mapping:
     ref: int
     flags: int
     mfn: int
+    entry: bool = False             # made with an entry in the page tables
 
     @property
     def readonly(self) -> bool:
@@ -83,6 +85,7 @@ class Domain:
     window: dict[int, int] = field(default_factory=dict)
     dying: bool = False
     max_pages: int = 0
+    tables: tuple[int, int] = (0, 0)                    # its page tables: one for addresses below 4 MiB, and the one above it
 
     def nr_frames(self) -> int:
         return max(len(self.table), 1)
@@ -100,11 +103,14 @@ class Machine:
 
     # ---- domains ----
 
-    def create(self, domid: int, own: list[int], hv: list[int], max_grant_frames: int, max_maptrack: int) -> None:
-        d = self.domains[domid] = Domain(domid, max_grant_frames, max_maptrack)
+    def create(self, domid: int, own: list[int], hv: list[int], tables: tuple[int, int], max_grant_frames: int,
+               max_maptrack: int) -> None:
+        d = self.domains[domid] = Domain(domid, max_grant_frames, max_maptrack, tables=tables)
         for mfn in own + hv:
             self.frames[mfn] = Frame(domid, hv=mfn in hv)
-        d.window = dict.fromkeys(own, RW)
+        for level, mfn in enumerate(tables, 1):
+            self.frames[mfn] = Frame(domid, refs=2, type=level, writers=1)
+        d.window = dict.fromkeys(own, RW) | dict.fromkeys(tables, RO)
 
     def destroy(self, domid: int) -> None:
         """Its process dies: all it maps is let go of, its table goes, then its frames but for those in use."""
@@ -113,6 +119,11 @@ class Machine:
         for handle in sorted(d.handles):
             m = d.handles.pop(handle)
             self._unpin(m.granter, m.ref, m.mfn, m.readonly)
+        for slot in range(PAGE // 4):
+            self.write_entry(d, slot, 0)
+        for mfn in d.tables:
+            self.frames[mfn].type = self.frames[mfn].writers = 0
+            self._put(mfn)
         d.table.clear()
         for mfn, frame in list(self.frames.items()):
             if frame.owner == domid and frame.allocated:
@@ -221,13 +232,60 @@ class Machine:
             if already == RW:
                 d.window[m.mfn] = RW
 
+    # ---- page tables: 32-bit, one level-1 table; its entries lie in its frame ----
+
+    @staticmethod
+    def slot(d: Domain, address: int, is_pte: bool) -> int | None:
+        """The entry for an address, or at one."""
+        if is_pte:
+            return address % PAGE // 4 if address // PAGE == d.tables[0] and address % 4 == 0 else None
+        return address // PAGE if address < 1 << 22 else None
+
+    def read_entry(self, d: Domain, slot: int) -> int:
+        return int.from_bytes(self.frames[d.tables[0]].data[4 * slot : 4 * slot + 4], "little")
+
+    def write_entry(self, d: Domain, slot: int, entry: int) -> None:
+        """A new one; it has what it needs, and what the old one held is dropped."""
+        old = self.read_entry(d, slot)
+        self.frames[d.tables[0]].data[4 * slot : 4 * slot + 4] = entry.to_bytes(4, "little")
+        if old & PRESENT:
+            self._hold(old, -1)
+
+    def _hold(self, entry: int, by: int) -> None:
+        frame = self.frames[entry // PAGE]
+        if entry & MAY_WRITE:
+            frame.writers += by
+            frame.type = WRITABLE if frame.writers else 0
+        frame.refs += by
+        if frame.refs == 0:
+            del self.frames[entry // PAGE]
+
+    @staticmethod
+    def _pte(mfn: int, flags: int) -> int:
+        entry = mfn * PAGE | PRESENT | ACCESSED | DIRTY | (flags >> 16) % 8 << 9
+        return entry | (0 if flags & MAP_READONLY else MAY_WRITE) | (USER if flags & APPLICATION_MAP else 0)
+
+    def mmu_update(self, d: Domain, slot: int, entry: int) -> int:
+        """The guest changes an entry: of its own frames alone."""
+        if entry & PRESENT:
+            frame = self.frames.get(entry // PAGE)
+            if frame is None or frame.owner != d.domid or not frame.allocated:
+                return -EPERM
+            if entry & MAY_WRITE and not self._may_write(entry // PAGE):
+                return -EBUSY
+            self._hold(entry, 1)
+        self.write_entry(d, slot, entry)
+        return 0
+
     # ---- grant_table_op ----
 
-    def map_grant_ref(self, d: Domain, flags: int, ref: int, dom: int) -> tuple[int, dict]:
+    def map_grant_ref(self, d: Domain, flags: int, ref: int, dom: int, host_addr: int = 0) -> tuple[int, dict]:
         """One map: (status, what it tells)."""
         if not flags & (DEVICE_MAP | HOST_MAP):
             return BAD_GNTREF, {}
-        if flags & (APPLICATION_MAP | CONTAINS_PTE):
+        is_pte = bool(flags & CONTAINS_PTE)
+        in_tables = bool(flags & HOST_MAP) and (host_addr != 0 or is_pte)
+        if not in_tables and flags & (APPLICATION_MAP | CONTAINS_PTE):
             return GENERAL_ERROR, {}
         granter = self.domains.get(dom)
         if granter is None:
@@ -237,26 +295,65 @@ class Machine:
         status, mfn = self._pin(granter, ref, d.domid, bool(flags & MAP_READONLY), True)
         if status != OKAY:
             return status, {}
+        slot = self.slot(d, host_addr, is_pte) if in_tables else None
+        if in_tables and slot is None:
+            self._unpin(granter, ref, mfn, bool(flags & MAP_READONLY))
+            return GENERAL_ERROR, {}
         if d.freed:
             handle = d.freed.pop()
         else:
             handle, d.fresh = d.fresh, d.fresh + 1
-        d.handles[handle] = Mapping(granter, ref, flags & (DEVICE_MAP | HOST_MAP | MAP_READONLY), mfn)
+        d.handles[handle] = Mapping(granter, ref, flags & 31, mfn, in_tables)
         self._show(d, handle)
+        if slot is not None:
+            self._hold(self._pte(mfn, flags), 1)
+            self.write_entry(d, slot, self._pte(mfn, flags))
         return OKAY, {"handle": handle, "dev_bus_addr": mfn * PAGE}
 
-    def unmap_grant_ref(self, d: Domain, handle: int, dev_bus_addr: int) -> int:
+    def _entry_to_end(self, d: Domain, m: Mapping, host_addr: int, new_addr: int) -> tuple[int | None, int | None]:
+        """The entry that maps the frame, and the one that shall take its place."""
+        slot = self.slot(d, host_addr, bool(m.flags & CONTAINS_PTE))
+        rights = PRESENT if m.readonly else PRESENT | MAY_WRITE
+        if slot is None or self.read_entry(d, slot) // PAGE != m.mfn or self.read_entry(d, slot) % 4 != rights:
+            return None, None
+        if new_addr == 0:
+            return slot, None
+        source = None if m.flags & CONTAINS_PTE else self.slot(d, new_addr, False)
+        return (None, None) if source in (None, slot) else (slot, source)
+
+    def unmap_and_replace(self, d: Domain, handle: int, host_addr: int, new_addr: int) -> int:
+        m = d.handles.get(handle)
+        return GENERAL_ERROR if m and not m.entry else self.unmap_grant_ref(d, handle, 0, host_addr, new_addr)
+
+    def unmap_grant_ref(self, d: Domain, handle: int, dev_bus_addr: int, host_addr: int = 0, new_addr: int = 0) -> int:
         m = d.handles.get(handle)
         if m is None:
             return BAD_HANDLE
         if dev_bus_addr not in (0, m.mfn * PAGE):
             return GENERAL_ERROR
+        parts, slot, source = m.flags & (HOST_MAP | DEVICE_MAP), None, None
+        if m.entry:
+            parts &= (HOST_MAP if host_addr else 0) | (DEVICE_MAP if dev_bus_addr else 0)
+        if m.entry and parts & HOST_MAP:
+            slot, source = self._entry_to_end(d, m, host_addr, new_addr)
+            if slot is None:
+                return GENERAL_ERROR
+        last = parts == m.flags & (HOST_MAP | DEVICE_MAP)
         others = self._others(d, handle)
-        if m.granter is not d:
+        if m.granter is not d and last:
             if not others and m.mfn in d.window:
                 return EAGAIN
             if others and not m.readonly and all(other.readonly for other in others) and m.mfn in d.window:
                 d.window[m.mfn] = RO
+        if source is not None:
+            entry = self.read_entry(d, source)
+            self.frames[d.tables[0]].data[4 * source : 4 * source + 4] = bytes(4)
+            self.write_entry(d, slot, entry)
+        elif slot is not None:
+            self.write_entry(d, slot, 0)
+        if not last:
+            m.flags &= ~parts
+            return OKAY
         del d.handles[handle]
         d.freed.append(handle)
         self._unpin(m.granter, m.ref, m.mfn, m.readonly)

@@ -147,13 +147,19 @@ static inline int16_t m_map(struct m *m, uint32_t who, uint32_t flags, uint32_t 
     uint32_t writers;
     if ((flags & (GNTMAP_host_map | GNTMAP_device_map)) == 0)
         return GNTST_bad_gntref;
-    if ((flags & (GNTMAP_application_map | GNTMAP_contains_pte)) != 0)
+    /* An entry at machine address 0: no table of anybody's. (Entries that are there: diff_tables.c.) */
+    bool entry = (flags & GNTMAP_host_map) != 0 && (flags & GNTMAP_contains_pte) != 0;
+    if (!entry && (flags & (GNTMAP_application_map | GNTMAP_contains_pte)) != 0)
         return GNTST_general_error;
     if (!m->d[dom].alive)
         return GNTST_bad_domain;
     if (d->nr_freed == 0 && d->fresh >= d->max_maptrack)
         return GNTST_no_device_space;
     int16_t status = m_pin(m, dom, ref, who, readonly, true, mfn);
+    if (status == GNTST_okay && entry) {
+        m_unpin(m, dom, ref, *mfn, readonly);
+        status = GNTST_general_error;
+    }
     if (status != GNTST_okay)
         return status;
     *handle = d->nr_freed > 0 ? d->freed[--d->nr_freed] : d->fresh++;

@@ -480,6 +480,8 @@ uint64_t hvtest_digest(struct hvtest *t)
         uint8_t flags = frame->flags & (uint8_t)~XP_FF_ABSENT;     /* what was found out may stay known */
         h = mix(mix(mix(mix(h, &i, sizeof i), &frame->ref_count, 8), &frame->owner, 2), &frame->type, 1);
         h = mix(mix(h, &flags, 1), &f->m2p[i], sizeof f->m2p[i]);
+        if (frame->type == XP_FT_L1)
+            h = mix(h, f->base + (i << XP_PAGE_SHIFT), XP_PAGE_SIZE);
     }
     for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
         if (t->hv.domains[i] == NULL || t->hv.domains[i]->shared_info == NULL)

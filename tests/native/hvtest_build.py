@@ -17,8 +17,8 @@ NATIVE = Path(os.environ.get("XENPROC_TEST_NATIVE", ROOT / "native"))
 CACHE = ROOT / "build" / "hvtest"
 
 # The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
-TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_transfer.c", "maptrack.c",
-          "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c",
+TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_host.c",
+          "grant_map.c", "grant_transfer.c", "maptrack.c", "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c",
           "tables.c", "mm.c", "mmu_update.c", "mmuext.c", "segment.c"]
 USED = ["frames.c", "paging.c", "template.c", "guestmem.c", "direct.c", "sem.c", "spin.c", "wakefd.c", "trace.c"]
 FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frames_alloc_extent",

@@ -2,13 +2,14 @@
 # Tour T:040
 
 from collections import Counter
-from errno import EINVAL, ENOSYS, EPERM, ESRCH
+from errno import EBUSY, EINVAL, ENOSYS, EPERM, ESRCH
 
 from model import grant as model
 from native.hvtest_real import Real, ffi, lib
 
-MAP, UNMAP, SETUP_TABLE, TRANSFER, COPY, QUERY_SIZE, SET_VERSION, GET_VERSION = 0, 1, 2, 4, 5, 6, 8, 10
+MAP, UNMAP, SETUP_TABLE, TRANSFER, COPY, QUERY_SIZE, REPLACE, SET_VERSION, GET_VERSION = 0, 1, 2, 4, 5, 6, 7, 8, 10
 PAGES = 5           # of a domain's own; the first holds the arguments of its calls, the second the list of setup_table
+ALL_PAGES = PAGES + 2       # ... and behind them its page tables: of level 1, of level 2
 SEEN: Counter = Counter()
 
 
@@ -18,6 +19,7 @@ def expected_pairs() -> set[tuple[str, int]]:
     statuses = {
         "map": [m.OKAY, m.BAD_GNTREF, m.GENERAL_ERROR, m.BAD_DOMAIN, m.NO_DEVICE_SPACE, m.BAD_PAGE],
         "unmap": [m.OKAY, m.BAD_HANDLE, m.GENERAL_ERROR, m.EAGAIN],
+        "replace": [m.OKAY, m.BAD_HANDLE, m.GENERAL_ERROR, m.EAGAIN], "mmu_update": [0, -EPERM, -EBUSY],
         "copy": [m.OKAY, m.PERMISSION_DENIED, m.BAD_DOMAIN, m.BAD_GNTREF, m.GENERAL_ERROR, m.BAD_PAGE, m.BAD_COPY_ARG],
         "transfer": [m.OKAY, m.BAD_PAGE, m.EAGAIN, m.BAD_DOMAIN, m.GENERAL_ERROR],
         "setup_table": [m.OKAY, m.BAD_DOMAIN, m.PERMISSION_DENIED, m.GENERAL_ERROR, m.BAD_VIRT_ADDR],
@@ -45,15 +47,38 @@ class Lockstep:
         self.zombies -= {z for z in self.zombies if self.real.reap(z)}
         if domid in self.model.domains or domid in self.zombies:
             return
-        first = self.real.create(domid, PAGES, max_evtchns=4, max_direct=0, **limits)
+        first = self.real.create(domid, ALL_PAGES, max_evtchns=4, max_direct=0, **limits)
         own = self.own[domid] = list(range(first, first + PAGES))
-        hv = [mfn for mfn in range(self.real.nr_frames) if mfn not in own and self.frame(mfn).owner == domid]
-        self.model.create(domid, own, hv, **limits)
-        self.model.domains[domid].max_pages = PAGES + 2
-        lib.hvtest_set_max(self.real.t, domid, PAGES + 2)
+        tables = (first + PAGES, first + PAGES + 1)
+        hv = [mfn for mfn in range(self.real.nr_frames) if mfn not in own and mfn not in tables and self.frame(mfn).owner == domid]
+        self.model.create(domid, own, hv, tables, **limits)
+        self.load_tables(domid, tables)
+        self.model.domains[domid].max_pages = ALL_PAGES + 2
+        lib.hvtest_set_max(self.real.t, domid, ALL_PAGES + 2)
         for mfn in own[2:]:
             data = bytes([domid * 16 + mfn - first]) * 4096
             self.real.memory(mfn)[:] = self.model.frames[mfn].data[:] = data
+
+    def load_tables(self, domid: int, tables: tuple[int, int]) -> None:
+        """Its page tables: an empty one of level 1 for the first 4 MiB, and the base pointer."""
+        self.real.memory(tables[1])[0:4] = (tables[0] << 12 | 0x67).to_bytes(4, "little")
+        assert self.call(domid, 26, (5 | tables[1] << 64).to_bytes(24, "little")) == 0
+        for mfn in tables:
+            self.model.frames[mfn].data[:] = self.real.memory(mfn)
+
+    def call(self, domid: int, nr: int, argument: bytes) -> int:
+        """mmu_update or mmuext_op with one argument."""
+        self.real.memory(self.own[domid][0])[: len(argument)] = argument
+        args = ffi.new("uint64_t[6]", [lib.HVTEST_BASE + (self.own[domid][0] << 12), 1, 0, model.SELF])
+        return lib.hvtest_mm(self.real.t, domid, nr, args, 1000)
+
+    def mmu_update(self, domid: int, slot: int, entry: int) -> int:
+        """The guest changes one of its entries."""
+        maddr = (self.model.domains[domid].tables[0] << 12) + 4 * slot
+        expected = self.model.mmu_update(self.model.domains[domid], slot, entry)
+        assert self.call(domid, 1, maddr.to_bytes(8, "little") + entry.to_bytes(8, "little")) == expected, (domid, slot, entry)
+        SEEN["mmu_update", expected] += 1
+        return expected
 
     def destroy(self, domid: int) -> None:
         self.model.destroy(domid)
@@ -103,11 +128,19 @@ class Lockstep:
         assert ret == 0
         statuses = []
         for op, arg in zip(ops, got, strict=False):
-            status = self.model.unmap_grant_ref(self.model.domains[domid], op["handle"], op["dev_bus_addr"])
+            status = self.model.unmap_grant_ref(self.model.domains[domid], **op)
             assert arg.status == status, (domid, op)
             SEEN["unmap", status] += 1
             statuses.append(status)
         return statuses
+
+    def replace(self, domid: int, handle: int, host_addr: int, new_addr: int) -> int:
+        element = {"handle": handle, "host_addr": host_addr, "new_addr": new_addr}
+        ret, got = self.real.grant_one(domid, REPLACE, "unmap_and_replace", element)
+        status = self.model.unmap_and_replace(self.model.domains[domid], handle, host_addr, new_addr)
+        assert (ret, got[0].status) == (0, status), (domid, element)
+        SEEN["replace", status] += 1
+        return status
 
     def copy(self, domid: int, source: dict, dest: dict, length: int, flags: int) -> int:
         element = {"len": length, "flags": flags}
@@ -199,6 +232,7 @@ class Lockstep:
         self.model.domains[domid].window.pop(mfn, None)
 
     def set_type(self, mfn: int, type_: int, count: int) -> None:
+        """As if it were a descriptor page (5), which nothing refers to."""
         lib.hvtest_frame_type(self.real.t, mfn, type_, count)
         self.model.frames[mfn].type, self.model.frames[mfn].writers = type_, count
 
@@ -206,6 +240,7 @@ class Lockstep:
 
     def compare(self) -> None:
         assert lib.hvtest_audit(self.real.t) == 0
+        assert lib.hvtest_mm_audit(self.real.t) == sum(frame.type == 5 for frame in self.model.frames.values())
         for mfn in range(1, self.real.nr_frames):
             real, frame = self.frame(mfn), self.model.frames.get(mfn)
             if frame is None:
@@ -222,6 +257,8 @@ class Lockstep:
             self._compare_domain(d)
 
     def _compare_domain(self, d: model.Domain) -> None:
+        for mfn in d.tables:
+            assert bytes(self.real.memory(mfn)) == self.model.frames[mfn].data, (d.domid, mfn)
         assert self.real.grant_frames(d.domid) == d.table
         for i, mfn in enumerate(d.table):
             words = ffi.cast("struct xen_grant_entry_v1 *", lib.hvtest_frame(self.real.t, mfn))
@@ -239,13 +276,13 @@ class Lockstep:
         assert shown == d.window, d.domid
 
 
-def maps(both: Lockstep, user: int, granter: int, ref: int, flags: int = model.HOST_MAP) -> int:
-    (status,) = both.maps(user, [{"flags": flags, "ref": ref, "dom": granter}])
+def maps(both: Lockstep, user: int, granter: int, ref: int, flags: int = model.HOST_MAP, host_addr: int = 0) -> int:
+    (status,) = both.maps(user, [{"flags": flags, "ref": ref, "dom": granter, "host_addr": host_addr}])
     both.compare()
     return status
 
 
-def unmaps(both: Lockstep, user: int, handle: int, dev_bus_addr: int = 0) -> int:
-    (status,) = both.unmaps(user, [{"handle": handle, "dev_bus_addr": dev_bus_addr}])
+def unmaps(both: Lockstep, user: int, handle: int, dev_bus_addr: int = 0, host_addr: int = 0) -> int:
+    (status,) = both.unmaps(user, [{"handle": handle, "dev_bus_addr": dev_bus_addr, "host_addr": host_addr}])
     both.compare()
     return status

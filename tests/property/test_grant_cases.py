@@ -3,7 +3,7 @@
 from errno import EINVAL, ENOSYS
 
 import pytest
-from grant_lockstep import COPY, GET_VERSION, MAP, PAGES, QUERY_SIZE, SET_VERSION, SETUP_TABLE, UNMAP, Lockstep, maps, unmaps
+from grant_lockstep import ALL_PAGES, COPY, GET_VERSION, MAP, QUERY_SIZE, SET_VERSION, SETUP_TABLE, UNMAP, Lockstep, maps, unmaps
 from model import grant as model
 from native.hvtest_real import Real, ffi, lib
 
@@ -71,7 +71,7 @@ def test_an_entry_in_use_cannot_be_turned_to_another(both):
 def test_a_page_table_is_never_written_by_way_of_a_grant(both):
     mfn = both.own[1][2]
     both.write_entry(1, 0, 1, 2, mfn)
-    both.set_type(mfn, 1, 1)
+    both.set_type(mfn, 5, 1)
     assert maps(both, 2, 1, 0) == model.GENERAL_ERROR
     assert both.real.entry(1, 0).flags == 1
     assert maps(both, 2, 1, 0, 6) == model.OKAY
@@ -157,7 +157,7 @@ def test_a_long_batch_is_continued():
     real.close()
 
 
-@pytest.mark.parametrize("cmd", [3, 7, 9, 11, 12, 13, 0xFFF])
+@pytest.mark.parametrize("cmd", [3, 9, 11, 12, 13, 0xFFF])
 def test_operations_that_are_not_here(both, cmd):
     assert lib.hvtest_raw(both.real.t, 1, True, [cmd, lib.HVTEST_BASE, 1]) == -ENOSYS
 
@@ -175,7 +175,7 @@ def test_one_argument_and_no_more(both, cmd, count):
 
 def test_arguments_that_are_not_the_callers_memory(both):
     foreign = lib.HVTEST_BASE + (both.own[2][0] << 12)
-    end = lib.HVTEST_BASE + ((both.own[1][0] + PAGES) << 12)
+    end = lib.HVTEST_BASE + ((both.own[1][0] + ALL_PAGES) << 12)
     for va in (0, foreign, end, end - 1, (1 << 64) - 1):
         for cmd in (MAP, UNMAP, SETUP_TABLE, COPY, QUERY_SIZE, SET_VERSION, GET_VERSION):
             assert lib.hvtest_raw(both.real.t, 1, True, [cmd, va, 1]) == -14, (cmd, va)
@@ -250,7 +250,7 @@ def test_an_offer_to_somebody_else(both, user):
 def test_pages_that_are_not_transferred(both, what, status):
     mfn = offered(both)
     if what == "a page table":
-        both.set_type(mfn, 1, 1)
+        both.set_type(mfn, 5, 1)
     mfn = {"shared_info": next(m for m, f in both.model.frames.items() if f.hv and f.owner == 1), "outside": 1 << 40,
            "another's": both.own[2][2], "a page table": mfn, "still there": both.own[1][3]}[what]
     assert both.transfer(1, mfn, 2, 9) == status

@@ -89,10 +89,10 @@ class GrantMachine(RuleBasedStateMachine):
         """A frame becomes a page table, or ceases to be one."""
         mfn = self.both.own[self.some_domain(data)][3]
         frame = self.both.model.frames[mfn]
-        if type_ == 0 and frame.type == 1:
+        if type_ == 0 and frame.type == 5:
             self.both.set_type(mfn, 0, 0)
         elif type_ == 1 and frame.writers == 0:
-            self.both.set_type(mfn, 1, 1)
+            self.both.set_type(mfn, 5, 1)
 
     # ---- mapping ----
 
@@ -105,7 +105,27 @@ class GrantMachine(RuleBasedStateMachine):
 
     def some_map(self, data: st.DataObject, user: int) -> dict:
         flags = data.draw(st.sampled_from([2, 2, 2, 2, 6, 6, 6, 6, 1, 5, 3, 7, 0, 10, 18, 0xFFFF0002]), "flags")
-        return {"flags": flags, **self.some_ref(data, user, DOM)}
+        host_addr = 0
+        if data.draw(st.booleans(), "in tables"):
+            flags |= data.draw(st.sampled_from([0, 0, 8, 16, 24, 0x50000]), "more flags")
+            host_addr = self.some_address(data, user, bool(flags & 16))
+        return {"flags": flags, "host_addr": host_addr, **self.some_ref(data, user, DOM)}
+
+    def some_address(self, data: st.DataObject, user: int, is_pte: bool) -> int:
+        """Where an entry is to be written: one of the first few, or where there is none."""
+        slot, table = data.draw(st.sampled_from([1, 2, 3, 4, 1023]), "slot"), self.both.model.domains[user].tables[0]
+        usual = [(table << 12) + 4 * slot] if is_pte else [slot << 12, (slot << 12) + 123]
+        odd = st.sampled_from([1 << 22, 1 << 32, 0xFC000000, 0, table << 12 | 6, (table + 1) << 12, 5 << 12 | 4, 1 << 60])
+        return mostly(data, usual, odd, "address")
+
+    def where_mapped(self, data: st.DataObject, domid: int, handle: int) -> int:
+        """An address that ends a mapping's entry: mostly the right one."""
+        d = self.both.model.domains[domid]
+        m = d.handles.get(handle)
+        slots = [slot for slot in (1, 2, 3, 4, 1023) if m and self.both.model.read_entry(d, slot) >> 12 == m.mfn]
+        is_pte = bool(m and m.flags & 16)
+        right = [(d.tables[0] << 12) + 4 * slot if is_pte else slot << 12 for slot in slots]
+        return mostly(data, right, st.just(0), "host_addr") or data.draw(st.sampled_from([0, 1 << 12]), "other host_addr")
 
     def some_unmap(self, data: st.DataObject, domid: int) -> dict:
         d = self.both.model.domains[domid]
@@ -114,7 +134,7 @@ class GrantMachine(RuleBasedStateMachine):
         addr = data.draw(st.sampled_from([0, 0, mfn << 12, (mfn << 12) + 4096]), "dev_bus_addr")
         if handle in d.handles and d.handles[handle].granter is not d and data.draw(st.integers(0, 3), "drop"):
             self.both.drop(domid, mfn)
-        return {"handle": handle, "dev_bus_addr": addr}
+        return {"handle": handle, "dev_bus_addr": addr, "host_addr": self.where_mapped(data, domid, handle)}
 
     @rule(data=st.data(), nr=st.sampled_from([1, 1, 1, 2, 5]))
     def map_grant_ref(self, data, nr):
@@ -134,6 +154,19 @@ class GrantMachine(RuleBasedStateMachine):
         foreign = [m for m in self.both.model.domains[domid].window if self.both.model.frames[m].owner != domid]
         if foreign:
             self.both.drop(domid, data.draw(st.sampled_from(sorted(foreign))))
+
+    @rule(data=st.data())
+    def unmap_and_replace(self, data):
+        mapping = [d.domid for d in self.both.model.domains.values() if d.handles]
+        domid = mostly(data, mapping, st.sampled_from(sorted(self.both.model.domains)), "caller")
+        op = self.some_unmap(data, domid)
+        self.both.replace(domid, op["handle"], op["host_addr"], self.some_address(data, domid, False))
+
+    @rule(data=st.data(), slot=st.sampled_from([1, 2, 3, 4, 1023]), bits=st.sampled_from([0, 1, 1, 3, 3, 0x67]))
+    def mmu_update(self, data, slot, bits):
+        """An entry of the guest's own, over whatever there is."""
+        domid = self.some_domain(data)
+        self.both.mmu_update(domid, slot, (self.some_frame(data, domid) << 12 & 0xFFFFFFFF | bits) if bits else 0)
 
     # ---- pages that change hands ----
 

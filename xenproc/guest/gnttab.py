@@ -36,14 +36,19 @@ class GrantError(XenprocError):
 
 
 class Mapping:
-    """Pages of another domain, mapped here: consecutive if they are so in machine memory, else by address."""
+    """Pages of another domain, mapped here: consecutive if they are so in machine memory, else by address.
 
-    def __init__(self, grants: "Grants", domid: int, refs: list[int], handles: list[int], addresses: list[int]) -> None:
+    entries: machine addresses of page-table entries that map them, too; none: they are in the window alone.
+    """
+
+    def __init__(self, grants: "Grants", domid: int, refs: list[int], handles: list[int], addresses: list[int],
+                 entries: list[int] | None = None) -> None:
         self.grants = grants
         self.domid = domid
         self.refs = refs
         self.handles = handles
         self.addresses = addresses
+        self.entries = entries or []
 
     @property
     def contiguous(self) -> bool:
@@ -159,23 +164,30 @@ class Grants:
 
     # ---- using others' ----
 
-    def map(self, domid: int, refs: list[int], readonly: bool = False) -> Mapping:
-        """Map references of `domid`, all or none. Raises GrantError with the first refusal."""
+    def map(self, domid: int, refs: list[int], readonly: bool = False, entries: list[int] | None = None,
+            user: bool = False) -> Mapping:
+        """Map references of `domid`, all or none. Raises GrantError with the first refusal.
+
+        entries: machine addresses of level-1 entries of ours, one for each, which shall map them, too, for our user space if `user`.
+        """
         mapping = Mapping(self, domid, [], [], [])
+        flags = GrantMap.host_map | GrantMap.device_map | (GrantMap.readonly if readonly else 0)
+        if entries is not None:
+            flags |= GrantMap.contains_pte | (GrantMap.application_map if user else 0)
         for i in range(0, len(refs), _MAP_BATCH):
-            refused = self._map_batch(mapping, refs[i : i + _MAP_BATCH], readonly)
+            batch = refs[i : i + _MAP_BATCH]
+            refused = self._map_batch(mapping, batch, [0] * len(batch) if entries is None else entries[i : i + _MAP_BATCH], flags)
             if refused is not None:
                 mapping.unmap()
                 raise refused
         return mapping
 
-    def _map_batch(self, mapping: Mapping, refs: list[int], readonly: bool) -> GrantError | None:
+    def _map_batch(self, mapping: Mapping, refs: list[int], entries: list[int], flags: int) -> GrantError | None:
         """One hypercall; what was mapped is added to `mapping`, the first refusal returned."""
-        flags = GrantMap.host_map | GrantMap.device_map | (GrantMap.readonly if readonly else 0)
         refused = None
         with self.calls.array("struct xen_gnttab_map_grant_ref", len(refs)) as (address, ops):
-            for op, ref in zip(ops, refs, strict=True):
-                op.dom, op.ref, op.flags = mapping.domid, ref, flags
+            for op, ref, entry in zip(ops, refs, entries, strict=True):
+                op.dom, op.ref, op.flags, op.host_addr = mapping.domid, ref, flags, entry
             lib.xp_fault(b"grant.map.before")
             self.calls.call(Hypercall.grant_table_op, GnttabOp.map_grant_ref, address, len(refs), op="map_grant_ref")
             for op in ops:
@@ -186,6 +198,8 @@ class Grants:
                 mapping.refs.append(op.ref)
                 mapping.handles.append(op.handle)
                 mapping.addresses.append(where)
+                if flags & GrantMap.contains_pte:
+                    mapping.entries.append(op.host_addr)
                 with self._lock:
                     self._mapped[where] = self._mapped.get(where, 0) + 1
         lib.xp_fault(b"grant.map.mapped")
@@ -201,14 +215,16 @@ class Grants:
             if left == 0:
                 lib.xp_page_leave(where)
         lib.xp_fault(b"grant.unmap.left")
+        hosts = mapping.entries or mapping.addresses
         for i in range(0, len(mapping.handles), _MAP_BATCH):
-            self._unmap_batch(mapping.handles[i : i + _MAP_BATCH], mapping.addresses[i : i + _MAP_BATCH])
+            end = i + _MAP_BATCH
+            self._unmap_batch(mapping.handles[i:end], mapping.addresses[i:end], hosts[i:end])
         lib.xp_fault(b"grant.unmap.done")
 
-    def _unmap_batch(self, handles: list[int], addresses: list[int]) -> None:
+    def _unmap_batch(self, handles: list[int], addresses: list[int], hosts: list[int]) -> None:
         with self.calls.array("struct xen_gnttab_unmap_grant_ref", len(handles)) as (address, ops):
-            for op, handle, where in zip(ops, handles, addresses, strict=True):
-                op.host_addr, op.dev_bus_addr, op.handle = where, where - self.window_base, handle
+            for op, handle, where, host in zip(ops, handles, addresses, hosts, strict=True):
+                op.host_addr, op.dev_bus_addr, op.handle = host, where - self.window_base, handle
             self.calls.call(Hypercall.grant_table_op, GnttabOp.unmap_grant_ref, address, len(handles), op="unmap_grant_ref")
             for op in ops:
                 if op.status != 0:

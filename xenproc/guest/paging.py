@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xenproc.abi import Hypercall
 from xenproc.errors import ConfigError, HypercallError, PageFault
+from xenproc.guest.gnttab import GrantError, Mapping
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from xenproc.guest.kernel import Guest
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
+_EMPTY = bytes(PAGE_SIZE)
 _FULL = PRESENT | WRITABLE | USER | ACCESSED | DIRTY
 _SELF = 0x7FF0
 _BATCH = 512                                # requests of a queue: two pages of them
@@ -94,6 +96,7 @@ class AddressSpace:
         number, self._size, self._shifts, self._top_bits = _MODES[self.mode]
         self.queue = UpdateQueue(g)
         self._tables: dict[tuple[int, int], Any] = {}       # (level, index of what it covers) -> Pages
+        self._grants: dict[int, tuple[int, int, int, int]] = {}     # page of another domain's -> (domid, ref, handle, window address)
         mmu = lib.xp_mmu_new(number, ffi.cast("void *", g.window_base), len(g.memory.m2p), sets, ways)
         if mmu == ffi.NULL:
             raise ConfigError(f"TLB: expected powers of two that memory holds, got {sets} sets of {ways} ways")
@@ -143,25 +146,84 @@ class AddressSpace:
         """Map frames one after the other from va on; queued. Raises ConfigError, OutOfMemory, HypercallError (of the queue)."""
         self._check(va)
         for mfn in mfns:
+            if va in self._grants:
+                raise ConfigError(f"{va:#x} shows a page of domain {self._grants[va][0]}: expected unmap first")
             for level in range(len(self._shifts), 1, -1):
                 self._branch(level, va)
             self.queue.put(self._entry(1, va), mfn << PAGE_SHIFT | flags)
             va += PAGE_SIZE
 
+    def map_grant(self, va: int, refs: int | Iterable[int], domid: int, readonly: bool = False, user: bool = True) -> None:
+        """Map pages that `domid` granted to us, from va on, at once, all or none; `unmap` ends that.
+
+        What is mapped there is replaced, but for other grants. Raises ConfigError, OutOfMemory, HypercallError, GrantError.
+        """
+        self._check(va)
+        wanted = [refs] if isinstance(refs, int) else list(refs)
+        pages = [va + i * PAGE_SIZE for i in range(len(wanted))]
+        for page in pages:
+            if page in self._grants:
+                raise ConfigError(f"{page:#x} shows a page of domain {self._grants[page][0]}: expected unmap first")
+            for level in range(len(self._shifts), 1, -1):
+                self._branch(level, page)
+        self.queue.flush()
+        try:
+            mapping = self._g.grants.map(domid, wanted, readonly, [self._entry(1, page) for page in pages], user)
+        except GrantError:
+            self.unmap(va, len(pages))                      # what was there is gone, and tables may be empty
+            raise
+        for i, page in enumerate(pages):
+            self._grants[page] = (domid, wanted[i], mapping.handles[i], mapping.addresses[i])
+            lib.xp_mmu_flush_page(self.mmu, page)
+
+    def _end_grants(self, pages: list[int]) -> None:
+        """Unmap pages of others."""
+        if pages:
+            self.queue.flush()
+            domids, refs, handles, addresses = zip(*(self._grants.pop(page) for page in pages), strict=True)
+            entries = [self._entry(1, page) for page in pages]
+            Mapping(self._g.grants, domids[0], list(refs), list(handles), list(addresses), entries).unmap()
+
     def unmap(self, va: int, nr: int = 1) -> None:
-        """Take nr pages away and forget them in the TLB. Raises ConfigError, HypercallError."""
+        """Take nr pages away and forget them in the TLB; tables left empty are ours to use again. Raises as protect, GrantError."""
+        self._end_grants([page for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE) if page in self._grants])
         self.protect(va, nr, lambda entry: 0)
 
     def protect(self, va: int, nr: int, change: Any) -> None:
         """Change nr entries: `change` gets each as it is and returns what it shall be. Raises ConfigError, HypercallError."""
         self._check(va)
         self.queue.flush()
-        for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
-            if self._key(1, page) in self._tables:
-                self.queue.put(self._entry(1, page), change(self._peek(page)))
+        pages = range(va, va + nr * PAGE_SIZE, PAGE_SIZE)
+        changes = {page: change(self._peek(page)) for page in pages if self._key(1, page) in self._tables}
+        for page, entry in changes.items():
+            self.queue.put(self._entry(1, page), entry)
+        empty = self._unhook_empty(changes)
         self.queue.flush()
-        for page in range(va, va + nr * PAGE_SIZE, PAGE_SIZE):
+        for key in empty:
+            self._tables.pop(key).free()
+        for page in pages:
             lib.xp_mmu_flush_page(self.mmu, page)
+
+    def _unhook_empty(self, changes: dict[int, int]) -> list[tuple[int, int]]:
+        """Queue the end of tables that changes of level-1 entries leave without any; return them, to be freed when that is sent.
+
+        Of the top level, and of what PAE's hole hangs on, none.
+        """
+        empty: list[tuple[int, int]] = []
+        for level in range(1, len(self._shifts)):
+            images = {key: bytearray(self._tables[key].view)
+                      for key in {self._key(level, page) for page, entry in changes.items() if not entry}}
+            for page, entry in changes.items() if images else ():
+                if self._key(level, page) in images:
+                    at = self._entry(level, page) % PAGE_SIZE
+                    images[self._key(level, page)][at : at + self._size] = entry.to_bytes(self._size, "little")
+            gone = {key for key, image in images.items() if image == _EMPTY and not (self.mode == "x86_32p" and key == (2, 3))}
+            empty += sorted(gone)
+            changes = {page: 0 for page in {self._key(level, page): page for page in changes}.values()
+                       if self._key(level, page) in gone}
+            for page in changes:
+                self.queue.put(self._entry(level + 1, page), 0)
+        return empty
 
     def entry(self, va: int) -> int:
         """Return the level-1 entry for va as it is in memory, 0 if there is no table; sends what is queued first."""
@@ -204,7 +266,8 @@ class AddressSpace:
             raise HypercallError(-ret, "set_ad", self._g.domid)
 
     def free(self) -> None:
-        """Let go of the tables. It must not be the hypervisor's current one: load another before. Raises HypercallError."""
+        """Let go of the tables. It must not be the hypervisor's current one: load another before. Raises HypercallError, GrantError."""
+        self._end_grants(list(self._grants))
         self.queue.extended(_UNPIN, self.top)
         for page in self._tables.values():
             page.free()
