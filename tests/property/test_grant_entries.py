@@ -1,5 +1,5 @@
 """Grants in their mapper's page tables, case by case: entries made and ended, overwritten, moved, lost; compared with the model."""
-# Tour T:120
+# Tour T:110
 
 from errno import EBUSY, EPERM
 
