@@ -30,7 +30,7 @@ class Machine:
     def __init__(self, mode: int = X64, enforced: bool = True, step: int = 0, pages: int = 40, frames: int = 256) -> None:
         self.real = Real(frames)
         self.t, self.mode, self.frames = self.real.t, mode, frames
-        lib.hvtest_tables(self.t, enforced, step)
+        assert lib.hvtest_tables(self.t, enforced, step) == 0
         lib.hvtest_paging(self.t, mode)
         self.first: dict[int, int] = {}
         self.domain(1, pages)

@@ -438,7 +438,7 @@ static void next_machine(struct m *m)
     m->mode = &m_modes[m->machines % 3];
     m->enforced = m->machines / 3 % 2 == 0;
     m->t = hvtest_create(FRAMES);
-    hvtest_tables(m->t, m->enforced, steps[m->machines % 4]);
+    (void)hvtest_tables(m->t, m->enforced, steps[m->machines % 4]);
     hvtest_paging(m->t, (uint32_t)(m->machines % 3));
     memset(m->frame, 0, sizeof m->frame);
     memset(m->d, 0, sizeof m->d);

@@ -416,7 +416,7 @@ int main(int argc, char **argv)
     z.mode = (uint32_t)(seed % XP_PAGING_MODES);
     z.enforced = seed / XP_PAGING_MODES % 2 == 0;
     z.t = hvtest_create(FRAMES);
-    hvtest_tables(z.t, z.enforced, 0);
+    (void)hvtest_tables(z.t, z.enforced, 0);
     hvtest_paging(z.t, z.mode);
     for (uint16_t who = 1; who < NR; who++)
         SAME(&z.f, hvtest_domain_create(z.t, who, PAGES, limits) > 0, true);

@@ -153,6 +153,7 @@ int xp_window_protect(const struct xp_window *w, xp_mfn_t mfn, bool readonly)
         return -XEN_ESRCH;
     if (fails("window_protect"))
         return -XEN_ENOMEM;
+    hvtest_protecting(of(owner_of(w)), mfn, readonly);
     if (*shown_at(w, mfn) != HVTEST_ABSENT)
         *shown_at(w, mfn) = readonly ? HVTEST_RO : HVTEST_RW;
     return 0;
@@ -265,8 +266,11 @@ int hvtest_domain_teardown(struct hvtest *t, xp_domid_t domid)
 {
     struct xp_domain *d = t->hv.domains[domid];
     struct xp_frames *f = &t->hv.frames;
-    if (xp_evtchn_destroy(d) != 0 || xp_grant_destroy(d) != 0 || xp_mm_teardown(d) != 0)
+    if (xp_evtchn_destroy(d) != 0 || xp_grant_destroy(d) != 0)
         return 1;
+    int more = xp_mm_teardown(d);
+    if (more != 0)
+        return more;
     while (d->page_list != XP_FRAME_END) {
         xp_mfn_t mfn = xp_mfn(d->page_list);
         xp_page_unlink(d, mfn);
@@ -371,12 +375,6 @@ void *hvtest_frame(struct hvtest *t, uint64_t mfn) { return xp_frame_ptr(&t->hv.
 struct xp_frame hvtest_frame_record(struct hvtest *t, uint64_t mfn) { return t->hv.frames.table[mfn]; }
 
 void *hvtest_shared_info(struct hvtest *t, xp_domid_t domid) { return t->hv.domains[domid]->shared_info; }
-
-void hvtest_frame_type(struct hvtest *t, uint64_t mfn, uint8_t type, uint32_t count)
-{
-    t->hv.frames.table[mfn].type = type;
-    t->hv.frames.table[mfn].type_count = count;
-}
 
 int hvtest_shown(struct hvtest *t, xp_domid_t domid, uint64_t mfn) { return t->shown[domid][mfn]; }
 

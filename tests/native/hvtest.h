@@ -16,6 +16,13 @@
 
 enum hvtest_shown { HVTEST_ABSENT = 0, HVTEST_RO = 1, HVTEST_RW = 2 };
 
+/* A guest that writes as late as it can: 8 bytes, just before this frame's next protection takes hold. And what that found. */
+struct hvtest_race {
+    uint64_t maddr, value;           /* maddr 0: nobody does */
+    bool protected, lifted;
+    struct xp_frame at_protect, at_lift;     /* the frame's record when each was first asked for */
+};
+
 struct hvtest {
     struct xp_hv hv;
     uint8_t *shown[XP_MAX_DOMAINS];  /* a window: enum hvtest_shown by mfn */
@@ -26,6 +33,8 @@ struct hvtest {
     bool enforced;
     uint32_t paging;
     struct xp_call call;             /* the call under way, for those that are continued */
+    struct hvtest_race race;
+    uint64_t protections;            /* times that a window was asked to protect a frame, or to lift it */
 };
 
 struct hvtest *hvtest_create(uint64_t nr_frames);
@@ -35,15 +44,27 @@ void hvtest_destroy(struct hvtest *t);
 int64_t hvtest_domain_create(struct hvtest *t, xp_domid_t domid, uint64_t nr_pages, struct xp_limits limits);
 /*
  * Machines for tests of page tables: the M2P and the hole's tables are made, windows count as enforced or not, and domains
- * made from now on have this paging mode. A step of a call ends after `step` entries (0: by the clock).
+ * made from now on have this paging mode. A step of a call ends after `step` entries (0: by the clock). -XEN_ENOMEM.
  */
-void hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
+int hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
 void hvtest_paging(struct hvtest *t, uint32_t mode);
 /* Any call that page tables have, to its end or for max_steps; arguments as given. */
 int64_t hvtest_mm(struct hvtest *t, xp_domid_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);
 /* The entry after the next n that are taken fails. */
 void hvtest_inject(struct hvtest *t, uint32_t n);
 uint64_t hvtest_mm_audit(struct hvtest *t);
+void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
+/* A window's frame is about to be protected, or not any more. */
+void hvtest_protecting(struct hvtest *t, xp_mfn_t mfn, bool readonly);
+/* The domain has a call page: this frame of its own. XP_OP_set_ad. */
+void hvtest_calls(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
+uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid);
+int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr);
+/* The record itself, to be written to. */
+struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn);
+/* What a paging mode's table says: hole_start, hole_end, m2p_start, frame_mask, and the forbidden bits of levels 1 to 4. */
+void hvtest_mode(uint32_t mode, uint64_t *words);
+uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot);
 int64_t hvtest_tables_call(struct xp_domain *d, struct xp_call *call);
 
 /* Its process dies; then steps of its teardown. 1: more, 2: gone but for zombies, 0: gone. */
@@ -111,7 +132,7 @@ uint64_t hvtest_audit(struct hvtest *t);
 /* One number for everything that anyone can see: equal before and after an operation that was undone. */
 uint64_t hvtest_digest(struct hvtest *t);
 
-/* Each look at the clock seems to come ns later: so that short calls take many steps. */
+/* Each look at the clock seems to come ns later: so that short calls take many steps. Negative: and otherwise it stands still. */
 void hvtest_slow(int64_t ns);
 
 /* ---- failures ---- */

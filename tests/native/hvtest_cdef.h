@@ -18,7 +18,10 @@ struct xp_mm {
 };
 struct xp_domain { struct xp_mm mm; ...; };
 struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };
-struct hvtest { uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; ...; };
+struct hvtest_race { struct xp_frame at_protect, at_lift; ...; };
+struct hvtest {
+    uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; struct hvtest_race race; uint64_t protections; ...;
+};
 
 #define XP_CALL_AGAIN ...
 #define HVTEST_BASE ...
@@ -28,11 +31,18 @@ enum { XP_FT_NONE, XP_FT_L1, XP_FT_WRITABLE, ... };
 struct hvtest *hvtest_create(uint64_t nr_frames);
 void hvtest_destroy(struct hvtest *t);
 int64_t hvtest_domain_create(struct hvtest *t, uint16_t domid, uint64_t nr_pages, struct xp_limits limits);
-void hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
+void hvtest_mode(uint32_t mode, uint64_t *words);
+int hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
 void hvtest_paging(struct hvtest *t, uint32_t mode);
 int64_t hvtest_mm(struct hvtest *t, uint16_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);
 void hvtest_inject(struct hvtest *t, uint32_t n);
 uint64_t hvtest_mm_audit(struct hvtest *t);
+void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
+void hvtest_calls(struct hvtest *t, uint16_t domid, uint64_t mfn);
+uint32_t hvtest_generation(struct hvtest *t, uint16_t domid);
+int hvtest_set_ad(struct hvtest *t, uint16_t domid, uint64_t va, uint64_t nr);
+struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn);
+uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot);
 void hvtest_domain_kill(struct hvtest *t, uint16_t domid);
 int hvtest_domain_teardown(struct hvtest *t, uint16_t domid);
 void hvtest_domain_pause(struct hvtest *t, uint16_t domid, bool paused);

@@ -11,20 +11,78 @@
 #include <stdlib.h>
 #include <string.h>
 
-void hvtest_tables(struct hvtest *t, bool enforced, uint32_t step)
+int hvtest_tables(struct hvtest *t, bool enforced, uint32_t step)
 {
     free(t->hv.frames.m2p);
-    if (xp_m2p_make(&t->hv) != 0 || xp_template_make(&t->hv) != 0)
-        abort();
+    t->hv.frames.m2p = NULL;
+    int ret = xp_m2p_make(&t->hv);
+    if (ret == 0)
+        ret = xp_template_make(&t->hv);
     t->enforced = enforced;
     t->hv.mm_step = step;
+    return ret;
 }
 
 void hvtest_paging(struct hvtest *t, uint32_t mode) { t->paging = mode; }
 
+void hvtest_frame_type(struct hvtest *t, uint64_t mfn, uint8_t type, uint32_t count)
+{
+    t->hv.frames.table[mfn].type = type;
+    t->hv.frames.table[mfn].type_count = count;
+}
+
 void hvtest_inject(struct hvtest *t, uint32_t n) { t->hv.mm_inject = n; }
 
 uint64_t hvtest_mm_audit(struct hvtest *t) { return xp_mm_audit(&t->hv); }
+
+void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value)
+{
+    t->race = (struct hvtest_race){.maddr = maddr, .value = value};
+}
+
+void hvtest_protecting(struct hvtest *t, xp_mfn_t mfn, bool readonly)
+{
+    struct hvtest_race *r = &t->race;
+    t->protections++;
+    if (r->maddr >> XP_PAGE_SHIFT != mfn.v)
+        return;
+    bool *first = readonly ? &r->protected : &r->lifted;
+    if (!*first)
+        *(readonly ? &r->at_protect : &r->at_lift) = t->hv.frames.table[mfn.v];
+    *first = true;
+    if (readonly)
+        *(uint64_t *)(void *)(t->hv.frames.base + r->maddr) = r->value;
+}
+
+void hvtest_calls(struct hvtest *t, xp_domid_t domid, uint64_t mfn)
+{
+    t->hv.domains[domid]->calls = hvtest_frame(t, mfn);
+}
+
+uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid)
+{
+    return atomic_load_explicit(&t->hv.domains[domid]->calls->tlb_generation, memory_order_relaxed);
+}
+
+int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr)
+{
+    return xp_mm_set_ad(t->hv.domains[domid], va, nr);
+}
+
+struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn) { return &t->hv.frames.table[mfn]; }
+
+void hvtest_mode(uint32_t mode, uint64_t *words)
+{
+    const struct xp_paging_mode *m = xp_paging_mode(mode);
+    const uint64_t found[8] = {m->hole_start, m->hole_end, m->m2p_start, m->frame_mask, m->level[1].forbidden, m->level[2].forbidden,
+                               m->level[3].forbidden, m->level[4].forbidden};
+    memcpy(words, found, sizeof found);
+}
+
+uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot)
+{
+    return xp_template_entry(&t->hv, xp_paging_mode(mode), slot);
+}
 
 int64_t hvtest_tables_call(struct xp_domain *d, struct xp_call *call)
 {
