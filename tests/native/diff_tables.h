@@ -52,7 +52,7 @@ struct m_map { uint32_t mfn, ref, mapper, handle; bool writes; };
 
 struct m_domain {
     bool alive, stale;
-    uint64_t first, base, user_base, gdt[14], nr_gdt, flushes[4];
+    uint64_t first, base, user_base, gdt[14], nr_gdt, flushes[XP_FLUSH_CAUSES];
     uint64_t ldt, nr_ldt;
     uint64_t grants;             /* the frame of its grant table */
 };
