@@ -12,6 +12,7 @@
 #include "runstate.h"
 
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SPIN_NS 30000u           /* a spin pays if the next call comes sooner than a sleep and a wake would take */
@@ -191,7 +192,7 @@ static bool caller_shares_cpu(const struct xp_hv *hv)
 
 static bool spin(struct xp_hv *hv, int64_t deadline)
 {
-    if (!hv->may_spin || hv->spin_ns == 0)
+    if (!hv->may_spin || hv->spin_ns == 0 || (hv->cpus != NULL && hv->cpus->contended))
         return false;
     if (hv->spin_backoff > 0) {
         hv->spin_backoff--;
@@ -272,6 +273,7 @@ int xp_hv_run(struct xp_hv *hv)
         return ret;
     hv->spin_ns = SPIN_NS;
     pthread_mutex_lock(&hv->lock);
+    hv->dispatcher_tid = (int32_t)syscall(SYS_gettid);
     while (ret >= 0 && !atomic_load_explicit(&hv->stop, memory_order_acquire)) {
         xp_hv_let_in(hv);
         bool any = serve_hot(hv);

@@ -202,6 +202,7 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
     if (ret == 0) {
         d->state = XP_DS_RUNNING;
         xp_clock_new_domain(d);
+        xp_cpu_add(d);
         xp_trace(&hv->tracer, XP_TRACE_life, XP_TT_start, domid, 0, 0);
         xp_board_changed(hv);
     }

@@ -168,7 +168,10 @@ struct xp_hv {
     struct xp_timers timers;     /* timer.h: every deadline there is */
     struct xp_tracer tracer;     /* trace.h */
 
+    struct xp_cpus *cpus;        /* cpu.h; NULL: the kernel alone schedules */
+
     /* dispatch.c */
+    int32_t dispatcher_tid;
     struct xp_domain *hot[XP_HOT_MAX];
     uint32_t hot_clock;
     uint32_t nr_continued;       /* domains with pending_mask != 0 */

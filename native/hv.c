@@ -64,6 +64,16 @@ static int make_domain0(struct xp_hv *hv)
     return 0;
 }
 
+/* Whoever holds the lock runs in the class of who waits for it: domains in real-time classes (cpu.h) hold up nobody by it. */
+static void init_lock(struct xp_hv *hv)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    (void)pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&hv->lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
 struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int *error)
 {
     struct xp_hv *hv = calloc(1, sizeof *hv);
@@ -72,7 +82,7 @@ struct xp_hv *xp_hv_create(int memory_fd, uint64_t nr_frames, bool may_spin, int
         return NULL;
     }
     hv->epoll_fd = hv->timer_fd = hv->control_fd = hv->kick_fd = hv->virtual_fd = -1;
-    pthread_mutex_init(&hv->lock, NULL);
+    init_lock(hv);
     hv->may_spin = may_spin;
     xp_clock_start(hv);
     *error = nr_frames < 16 || nr_frames >= UINT32_MAX ? -XEN_EINVAL : open_descriptors(hv);
@@ -151,6 +161,7 @@ void xp_domain_crash(struct xp_domain *d, const char *fmt, ...)
     d->shutdown_reason = 3;     /* SHUTDOWN_crash */
     if (d->pidfd >= 0)
         (void)syscall(SYS_pidfd_send_signal, d->pidfd, SIGKILL, NULL, 0);
+    xp_cpu_let_run(d);
     xp_hv_news_of(d);
 }
 

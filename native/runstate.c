@@ -19,8 +19,7 @@ int64_t xp_cpu_ns(int32_t pid)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ns its first thread has waited for a CPU; 0 where the kernel does not say. */
-static int64_t waited_ns(struct xp_domain *d)
+int64_t xp_waited_ns(struct xp_domain *d)
 {
     char text[80] = {0};
     unsigned long long ran, waited;
@@ -53,7 +52,7 @@ static void measure(struct xp_domain *d, int state, struct xen_vcpu_runstate_inf
     info->time[RUNSTATE_running] = part(&left, xp_cpu_ns(d->pid));
     info->time[RUNSTATE_offline] = part(&left, stopped);
     uint64_t told = part(&left, v->blocked_ns);
-    info->time[RUNSTATE_runnable] = part(&left, waited_ns(d));
+    info->time[RUNSTATE_runnable] = part(&left, xp_waited_ns(d));
     info->time[RUNSTATE_blocked] = told + (uint64_t)left;
     v->blocked_ns = (int64_t)info->time[RUNSTATE_blocked];
 }

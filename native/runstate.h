@@ -21,6 +21,9 @@ static inline clockid_t xp_cpu_clock(int32_t pid) { return (clockid_t)((~(uint32
 /* Virtual time: ns that the process has run; 0 if it is gone. */
 int64_t xp_cpu_ns(int32_t pid);
 
+/* ns its first thread has waited for a CPU; 0 where the kernel does not say. */
+int64_t xp_waited_ns(struct xp_domain *d);
+
 /* VCPUOP_get_runstate_info, VCPUOP_register_runstate_memory_area (address 0: none any more). -XEN_EFAULT. */
 int64_t xp_runstate_get(struct xp_domain *d, uint64_t va);
 int64_t xp_runstate_register(struct xp_domain *d, uint64_t va);

@@ -34,6 +34,14 @@ enum xp_trace_type {
     XP_TT_end,
     XP_TT_sleep,         /* the dispatcher, value: until when */
     XP_TT_awake,
+    /* What the CPU scheduler was told and answered, in order: enough to play a run again. value: now, system time, but for slice. */
+    XP_TT_sched_add,     /* number: weight */
+    XP_TT_sched_remove,
+    XP_TT_sched_wake,
+    XP_TT_sched_sleep,   /* number: 1 voluntary */
+    XP_TT_sched_charge,  /* number: ns it ran */
+    XP_TT_sched_decide,  /* number: CPU, domid: who was chosen, 0: nobody */
+    XP_TT_sched_slice,   /* of the decision before, number: CPU, value: ns */
 };
 
 struct xp_trace_record {

@@ -19,6 +19,7 @@ void xp_vcpu_init(struct xp_domain *d)
 
 void xp_vcpu_destroy(struct xp_domain *d)
 {
+    xp_cpu_remove(d);
     xp_alarm_destroy(d);
     xp_runstate_destroy(d);
     xp_traps_destroy(d);

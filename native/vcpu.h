@@ -9,6 +9,7 @@
 #ifndef XP_VCPU_H
 #define XP_VCPU_H
 
+#include "cpu.h"
 #include "timer.h"
 #include "timescale.h"
 
@@ -53,6 +54,10 @@ struct xp_vcpu {
     int64_t paused_ns;           /* of earlier pauses */
     int64_t blocked_ns;          /* as told last: never less */
     int64_t runstate_told_ns;    /* when the area was last written */
+
+    /* scheduler.c, cpu.c */
+    struct xp_sched_entity sched;
+    struct xp_place place;
 
     /* traps.c, debugreg.c */
     struct xp_trap *traps;       /* 256 of them, made at the first that is set */

@@ -40,13 +40,17 @@ class Hypervisor:
         spin: bool = True,
         preload: list[str] | tuple[str, ...] = (),
         register: bool = True,
+        scheduler: str | None = None,
+        cpus: int | Iterable[int] | None = None,
     ) -> None:
         """Start one.
 
         memory: machine memory, bytes or "256M", backed at once. isolation: "enforced" fails where the kernel cannot
         enforce it, "cooperative" does without, "auto" takes what there is (see info()). spin: may the dispatcher spin
         briefly before it sleeps. preload: modules that guests find imported already. register: let `xenproc list` and
-        other processes of this user find it (dom0/registry.py).
+        other processes of this user find it (dom0/registry.py). scheduler: who shares out the CPUs among domains when there are
+        more that want to run than CPUs: "bvt" (Borrowed Virtual Time), "rr" (round robin), or None: the host's kernel. cpus: on
+        how many of the host's CPUs, or on which; default all.
 
         Raises ConfigError (a bad argument) or EnvironmentLacks (no room, no namespaces, ...), before anything is touched.
         """
@@ -59,6 +63,8 @@ class Hypervisor:
             "isolation": isolation,
             "may_spin": spin and (os.cpu_count() or 1) > 1,
             "preload": list(preload),
+            "scheduler": scheduler,
+            "cpus": cpus if cpus is None or isinstance(cpus, int) else sorted(set(cpus)),
             "sys_path": [os.path.abspath(path) for path in sys.path if os.path.exists(path or ".")],
         }, register)
         self.pid = self._process.pid

@@ -16,6 +16,7 @@ from typing import Any
 
 from xenproc import machine, wire
 from xenproc.errors import EnvironmentLacks, XenprocError
+from xenproc.hv import cpus
 from xenproc.hv.control import Control, accept
 from xenproc.hv.hypervisor import HypervisorProcess
 from xenproc.hv.pen import Pen
@@ -52,6 +53,7 @@ def build(config: dict[str, Any]) -> tuple[HypervisorProcess, Spawner]:
     pen = Pen.build(config["sys_path"], preload=config["preload"])
     try:
         hv = HypervisorProcess(config["nr_frames"], config["may_spin"], config["isolation"])
+        cpus.start(hv.core, config["scheduler"], config["cpus"])
     except BaseException:
         pen.close()
         raise

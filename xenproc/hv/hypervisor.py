@@ -20,7 +20,7 @@ import psutil
 
 from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
-from xenproc.hv import spawn
+from xenproc.hv import cpus, spawn
 from xenproc.hv.domain import DomainRecord, core_info, exit_report, state_name, traps
 from xenproc.hv.exits import Exits
 from xenproc.hv.plan import MAX_DOMAINS, check_plan, create_in_core
@@ -87,6 +87,7 @@ class HypervisorProcess:
                     await asyncio.wait_for(asyncio.shield(record.ended), 5)
         if self.spawner is not None:
             self.spawner.close()
+        lib.xp_cpus_stop(self.core)
         lib.xp_hv_stop(self.core)
         self.dispatcher.join(5)
 
@@ -204,6 +205,7 @@ class HypervisorProcess:
         if record.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(record.pidfd, signal.SIGKILL)
+                lib.xp_cpus_let_run(self.core, record.domid)    # dying takes a CPU, too
 
     def _process_died(self, record: DomainRecord) -> None:
         asyncio.get_running_loop().remove_reader(record.pidfd)
@@ -363,6 +365,7 @@ class HypervisorProcess:
             "wall_clock_ns": info.wall_clock_ns + info.system_time_ns,
             "time_told": info.nr_time_told,
             "isolation": self.spawner.isolation(),
+            "scheduler": cpus.info(self.core),
             "audit": lib.xp_hv_audit(self.core),
             "kernel_objects": _kernel_objects(),
         }

@@ -1,0 +1,147 @@
+/* cpu_class.c: see cpu_class.h. */
+#include "cpu_class.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PASSES_MAX 64            /* of a process that makes threads as fast as they are moved */
+#define OWN_ENTRIES 2u           /* links of /proc/PID/task besides its threads: . and .. */
+
+struct linux_dirent {            /* what getdents64 fills in */
+    uint64_t ino;
+    int64_t off;
+    uint16_t len;
+    uint8_t type;
+    char name[];
+};
+
+int xp_class_open(struct xp_classed *c, int32_t pid)
+{
+    char path[40];
+    (void)snprintf(path, sizeof path, "/proc/%d/task", pid);
+    *c = (struct xp_classed){.pid = pid, .pinned = -1, .task_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (c->task_fd < 0 || sched_getaffinity(pid, sizeof c->own_cpus, &c->own_cpus) != 0)
+        return -errno;
+    return 0;
+}
+
+void xp_class_close(struct xp_classed *c)
+{
+    if (c->task_fd >= 0)
+        close(c->task_fd);
+    c->task_fd = -1;
+    c->class = XP_CLASS_NONE;
+}
+
+/* NONE is priority 0 of the ordinary class; the others are real-time priorities. */
+static int set_policy(int32_t tid, enum xp_class class)
+{
+    const struct sched_param param = {.sched_priority = (int)class};
+    return sched_setscheduler(tid, class == XP_CLASS_NONE ? SCHED_OTHER : SCHED_RR, &param) == 0 ? 0 : -errno;
+}
+
+int xp_class_thread(int32_t tid, enum xp_class class)
+{
+    return set_policy(tid, class);
+}
+
+int xp_class_allowed(void)
+{
+    struct sched_param before;
+    int policy = sched_getscheduler(0);
+    if (policy < 0 || sched_getparam(0, &before) != 0)
+        return -errno;
+    int ret = set_policy(0, XP_CLASS_HYPERVISOR);
+    if (ret == 0)
+        (void)sched_setscheduler(0, policy, &before);
+    return ret;
+}
+
+void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32_t tid), void *arg)
+{
+    _Alignas(struct linux_dirent) char buffer[4096];
+    (void)lseek(c->task_fd, 0, SEEK_SET);
+    for (;;) {
+        long nr = syscall(SYS_getdents64, c->task_fd, buffer, sizeof buffer);
+        if (nr <= 0)
+            return;
+        for (long at = 0; at < nr;) {
+            const struct linux_dirent *entry = (const void *)(buffer + at);
+            at += entry->len;
+            int32_t tid = (int32_t)strtol(entry->name, NULL, 10);
+            if (tid > 0 && !visit(arg, tid))
+                return;
+        }
+    }
+}
+
+struct move {
+    enum xp_class class;
+    const cpu_set_t *cpus;       /* NULL: as they are */
+    int moved, error;
+};
+
+static int move_thread(int32_t tid, enum xp_class class, const cpu_set_t *cpus)
+{
+    /* CPUs first: a thread in its class has its CPUs, too, and so have those that it makes from then on. */
+    if (cpus != NULL && sched_setaffinity(tid, sizeof *cpus, cpus) != 0 && errno == ESRCH)
+        return -ESRCH;
+    return set_policy(tid, class);
+}
+
+static bool move_if_elsewhere(void *arg, int32_t tid)
+{
+    struct move *m = arg;
+    struct sched_param param;
+    int policy = sched_getscheduler(tid);
+    if (policy < 0 || sched_getparam(tid, &param) != 0 || (param.sched_priority == (int)m->class && policy != SCHED_FIFO))
+        return true;            /* gone, or there already */
+    int ret = move_thread(tid, m->class, m->cpus);
+    m->moved += ret == 0;
+    if (ret != 0 && ret != -ESRCH)
+        m->error = ret;
+    return ret == 0 || ret == -ESRCH;
+}
+
+uint32_t xp_class_nr_threads(const struct xp_classed *c)
+{
+    struct stat st;
+    return fstat(c->task_fd, &st) == 0 && st.st_nlink > OWN_ENTRIES ? (uint32_t)st.st_nlink - OWN_ENTRIES : 0;
+}
+
+int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu)
+{
+    cpu_set_t one;
+    struct move m = {.class = class};
+    if (class == XP_CLASS_NONE && c->pinned >= 0) {
+        m.cpus = &c->own_cpus;
+        cpu = -1;
+    } else if (cpu >= 0 && cpu != c->pinned) {
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        m.cpus = &one;
+    }
+    if (class == c->class && m.cpus == NULL)
+        return 0;
+    int ret = move_thread(c->pid, class, m.cpus);
+    /* Who waited has made no thread since. */
+    if (c->class != XP_CLASS_WAITING)
+        c->nr_threads = xp_class_nr_threads(c);
+    if (ret == 0 && c->nr_threads != 1)
+        for (int pass = 0; pass < PASSES_MAX; pass++) {
+            m.moved = 0;
+            xp_class_threads(c, move_if_elsewhere, &m);
+            if (m.moved == 0)
+                break;
+        }
+    c->class = (uint8_t)class;
+    if (m.cpus != NULL)
+        c->pinned = cpu;
+    return ret != 0 ? ret : m.error;
+}

@@ -1,0 +1,51 @@
+/*
+ * cpu_class.h: the class that a domain's threads are in while CPUs are contended: asleep above chosen above waiting.
+ *
+ * Real-time classes of the kernel (SCHED_RR, so that a domain's own threads take turns). Belongs to cpu.c; the hypervisor's
+ * lock is held. From the highest: the hypervisor's own threads, domains that are blocked (whoever wakes is on a CPU at once, and is
+ * seen), the chosen one of each CPU, that CPU's sentinel, those that wait for their turn.
+ *   1. A class holds for every thread of the process: new threads inherit theirs, so passes are made until one finds none to move.
+ *   2. A chosen or waiting domain is pinned to the CPU it was last chosen for: with many threads it has one CPU, as with one.
+ *   3. NONE is as the process was found: not real-time, on its own CPUs.
+ *
+ * Tour H:220
+ */
+#ifndef XP_CPU_CLASS_H
+#define XP_CPU_CLASS_H
+
+#include "xp.h"
+
+#include <sched.h>
+
+enum xp_class { XP_CLASS_NONE = 0, XP_CLASS_WAITING, XP_CLASS_SENTINEL, XP_CLASS_CHOSEN, XP_CLASS_ASLEEP, XP_CLASS_HYPERVISOR };
+
+/* A process and what was done to it. */
+struct xp_classed {
+    cpu_set_t own_cpus;          /* where it may run when nobody pins it */
+    int32_t pid;
+    int task_fd;                 /* /proc/<pid>/task, or -1 */
+    int32_t pinned;              /* host CPU, or -1 */
+    uint32_t nr_threads;         /* at the last move */
+    uint8_t class;               /* enum xp_class */
+};
+
+/* -errno: it is gone. */
+int xp_class_open(struct xp_classed *c, int32_t pid);
+void xp_class_close(struct xp_classed *c);
+
+/* Moves all threads; cpu: a host CPU to pin to, or -1: where it was (NONE: its own). 0, -ESRCH, -EPERM. */
+int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu);
+
+/* One thread of ours (0: the calling one). 0 or -errno. */
+int xp_class_thread(int32_t tid, enum xp_class class);
+
+/* Calls visit with each thread's number; stops at the first that returns false. */
+void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32_t tid), void *arg);
+
+/* How many it has, as the kernel counts them: one call. */
+uint32_t xp_class_nr_threads(const struct xp_classed *c);
+
+/* May this process put others into real-time classes? 0 or -errno. */
+int xp_class_allowed(void);
+
+#endif

@@ -1,0 +1,197 @@
+/* cpu_decide.c: see cpu_decide.h. */
+#include "cpu_decide.h"
+
+#include "abi.h"
+#include "dispatch.h"
+#include "runstate.h"
+
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define CALM_NS 100000000        /* nobody waited for so long: no contention any more */
+#define SLOP_NS 50000            /* Xen's TIME_SLOP: a slice is CPU time, of which a little less passes than of time */
+
+/* ---- what the scheduler is told ---- */
+
+static void charge_one(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
+{
+    struct xp_place *p = place_of(d);
+    int64_t used = xp_cpu_ns(d->pid), ran = used - p->charged_ns;
+    if (ran <= 0)
+        return;
+    if (ran > UINT32_MAX)
+        ran = UINT32_MAX;       /* a record has no room for more: the rest comes with the next */
+    p->charged_ns += ran;
+    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_charge, d->domid, (uint32_t)ran, (uint64_t)now);
+    xp_sched_charge(&cpus->sched, &d->vcpu.sched, ran, now);
+}
+
+void xp_cpu_charge(struct xp_cpus *cpus, int64_t now)
+{
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        if (cpus->cpu[i].current != NULL)
+            charge_one(cpus, cpus->cpu[i].current, now);
+}
+
+void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, int32_t host)
+{
+    struct xp_place *p = place_of(d);
+    cpus->nr_waiting -= p->process.class == XP_CLASS_WAITING;
+    (void)xp_class_set(&p->process, class, host);     /* refused: it is gone, and its end is on the way */
+    cpus->nr_waiting += class == XP_CLASS_WAITING;
+    if (d->vcpu.runstate_area != 0 && class != XP_CLASS_NONE)
+        xp_runstate_tell(d, class == XP_CLASS_CHOSEN ? RUNSTATE_running :
+                            class == XP_CLASS_WAITING ? RUNSTATE_runnable : RUNSTATE_blocked);
+}
+
+int32_t xp_cpu_wants(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
+{
+    struct xp_place *p = place_of(d);
+    xp_watch_disarm(&p->watches);
+    xp_busy_set(d, false, false);
+    if (d->vcpu.sched.runnable)
+        return -1;
+    cpus->nr_wakes++;
+    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_wake, d->domid, 0, (uint64_t)now);
+    return xp_sched_wake(&cpus->sched, &d->vcpu.sched, now);
+}
+
+void xp_cpu_sleeps(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
+{
+    struct xp_place *p = place_of(d);
+    if (d->vcpu.sched.runnable) {
+        cpus->nr_blocks++;
+        xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_sleep, d->domid, XP_CPU_VOLUNTARY, (uint64_t)now);
+        (void)xp_sched_sleep(&cpus->sched, &d->vcpu.sched, now, true);
+    }
+    if (cpus->watch_fd < 0 || xp_watch_arm(&p->watches, &p->process, cpus->epoll_fd, d->domid) != 0)
+        xp_busy_set(d, true, true);
+    xp_cpu_put(cpus, d, XP_CLASS_ASLEEP, -1);
+}
+
+/* ---- decisions ---- */
+
+void xp_cpu_set_gate(struct xp_cpu *cpu, uint32_t open)
+{
+    /* Pairs with the sentinel's look before it sleeps. */
+    if (atomic_exchange_explicit(&cpu->gate, open, memory_order_acq_rel) == 0 && open != 0)
+        (void)xp_futex_wake(&cpu->gate, 1);
+}
+
+static void set_timer(struct xp_cpus *cpus, int64_t now)
+{
+    int64_t at = XP_FOREVER;
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end < at)
+            at = cpus->cpu[i].slice_end;
+    if (cpus->nr_waiting > 0)
+        cpus->calm_since = 0;
+    else if (cpus->calm_since == 0)
+        cpus->calm_since = now;
+    if (cpus->calm_since != 0 && cpus->calm_since + CALM_NS < at)
+        at = cpus->calm_since + CALM_NS;
+    if (at == cpus->timer_at)
+        return;
+    cpus->timer_at = at;
+    int64_t mono = at + cpus->hv->clock.boot_ns;
+    struct itimerspec when = {0};
+    if (at != XP_FOREVER)
+        when.it_value = (struct timespec){.tv_sec = mono / 1000000000, .tv_nsec = mono % 1000000000};
+    (void)timerfd_settime(cpus->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+void xp_cpu_decide(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
+{
+    struct xp_domain *was = cpu->current;
+    struct xp_sched_choice choice = xp_sched_decide(&cpus->sched, cpu->nr, now);
+    struct xp_domain *next = choice.next == NULL ? NULL : choice.next->owner;
+    xp_domid_t domid = next == NULL ? 0 : next->domid;
+    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_decide, domid, cpu->nr, (uint64_t)now);
+    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_slice, domid, cpu->nr, (uint64_t)choice.slice_ns);
+    cpu->current = next;
+    cpu->slice_end = choice.slice_ns > XP_FOREVER - now - SLOP_NS ? XP_FOREVER : now + choice.slice_ns + SLOP_NS;
+    if (next != NULL && place_of(next)->process.class != XP_CLASS_CHOSEN)
+        xp_cpu_put(cpus, next, XP_CLASS_CHOSEN, cpu->host);
+    /* Only now: between the two the CPU is never the sentinel's. */
+    if (was != NULL && was != next)
+        xp_cpu_put(cpus, was, XP_CLASS_WAITING, -1);
+    cpus->nr_switches += next != was && next != NULL;
+    xp_cpu_set_gate(cpu, next != NULL);
+}
+
+void xp_cpu_fill(struct xp_cpus *cpus, int64_t now)
+{
+    for (uint32_t i = 0; i < cpus->nr && cpus->nr_waiting > 0; i++)
+        if (cpus->cpu[i].current == NULL)
+            xp_cpu_decide(cpus, &cpus->cpu[i], now);
+    set_timer(cpus, now);
+}
+
+/* ---- what happens ---- */
+
+void xp_cpu_blocked(struct xp_cpu *cpu)
+{
+    struct xp_cpus *cpus = cpu->cpus;
+    int64_t now = xp_hv_system_time(cpus->hv);
+    struct xp_domain *was = cpu->current;
+    if (was == NULL || cpus->leaving) {
+        xp_cpu_set_gate(cpu, 0);
+        return;
+    }
+    xp_cpu_charge(cpus, now);
+    cpu->current = NULL;
+    xp_cpu_sleeps(cpus, was, now);
+    xp_cpu_decide(cpus, cpu, now);
+    xp_cpu_fill(cpus, now);
+}
+
+void xp_cpu_woken(struct xp_domain *d)
+{
+    struct xp_cpus *cpus = d->hv->cpus;
+    struct xp_place *p = place_of(d);
+    if (!cpus->contended || cpus->leaving || p->process.class != XP_CLASS_ASLEEP)
+        return;
+    int64_t now = xp_hv_system_time(cpus->hv);
+    xp_cpu_charge(cpus, now);
+    int32_t at = xp_cpu_wants(cpus, d, now);
+    if (at >= 0)
+        xp_cpu_decide(cpus, &cpus->cpu[at], now);
+    if (p->process.class == XP_CLASS_ASLEEP)
+        xp_cpu_put(cpus, d, XP_CLASS_WAITING, -1);
+    xp_cpu_fill(cpus, now);
+}
+
+/* A slice is over, or nobody has waited for long. */
+void xp_cpu_due(struct xp_cpus *cpus)
+{
+    int64_t now = xp_hv_system_time(cpus->hv);
+    cpus->timer_at = XP_FOREVER;
+    if (!cpus->contended || cpus->leaving)
+        return;
+    if (cpus->calm_since != 0 && now - cpus->calm_since >= CALM_NS) {
+        cpus->leaving = true;
+        return;
+    }
+    xp_cpu_charge(cpus, now);
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end <= now) {
+            cpus->nr_slices++;
+            xp_cpu_decide(cpus, &cpus->cpu[i], now);
+        }
+    xp_cpu_fill(cpus, now);
+}
+
+void xp_cpu_ran(struct xp_domain *d, uint32_t nr)
+{
+    struct xp_cpus *cpus = d->hv->cpus;
+    if (!cpus->contended) {
+        if (xp_busy_seen(&cpus->epoch, d, nr, cpus->nr, xp_hv_system_time(cpus->hv))) {
+            cpus->contended = true;
+            cpus->nr_contended++;
+        }
+    } else if (place_of(d)->process.class == XP_CLASS_ASLEEP) {
+        xp_cpu_woken(d);
+    }
+}
+

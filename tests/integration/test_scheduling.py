@@ -1,0 +1,217 @@
+"""The CPU scheduler on real processes: who gets how much, who is touched and who is not, and what it survives.
+
+On one CPU (cpus=1), so that the host keeps another for this process and whatever else runs there. Shares are of the kernel's own count.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+from helpers import Deadline, require, until
+
+import xenproc
+
+S = 1_000_000_000
+
+
+def may_schedule() -> bool:
+    """Can this process put others into real-time classes?"""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, *before)
+    return True
+
+
+@pytest.fixture
+def scheduled(own_machine):
+    """A function that starts a machine with a scheduler on one CPU."""
+    require(may_schedule(), "real-time scheduling classes")
+
+    def start(scheduler="rr", cpus=1, **more):
+        return own_machine(scheduler=scheduler, cpus=cpus, **more)
+
+    return start
+
+
+def hog(g):
+    """[guest] Never block, never yield, until told to end."""
+    while True:
+        for _ in range(20_000):
+            pass
+
+
+def threads(g, nr):
+    """[guest] As hog, in `nr` threads that hold no lock of Python's."""
+    import hashlib
+    import threading
+
+    data = bytes(1 << 20)
+
+    def work():
+        while True:
+            hashlib.sha256(data).digest()
+
+    for _ in range(nr - 1):
+        threading.Thread(target=work, daemon=True).start()
+    work()
+
+
+def policy(dom):
+    """Return (policy, priority) of a domain's first thread."""
+    return os.sched_getscheduler(dom.pid), os.sched_getparam(dom.pid).sched_priority
+
+
+def ran_ns(*doms):
+    """Return how long each process has run, all its threads."""
+    return [time.clock_gettime_ns((~dom.pid << 3) | 2) for dom in doms]
+
+
+def contended(hv):
+    return hv.info()["scheduler"]["contended"]
+
+
+def shares(doms, seconds):
+    """Return what part of one CPU each got in the next `seconds` s."""
+    begin, before = time.monotonic_ns(), ran_ns(*doms)
+    limit = Deadline(seconds)
+    while limit.left() > 0:
+        time.sleep(min(0.05, limit.left()))
+    took = time.monotonic_ns() - begin
+    return [(after - first) / took for after, first in zip(ran_ns(*doms), before, strict=True)]
+
+
+def test_hogs_share_one_cpu(scheduled):
+    """Three on one CPU of the host's: a third each, within 4% of the CPU, and together no more than it."""
+    hv = scheduled()
+    doms = [hv.create(hog) for _ in range(3)]
+    until(lambda: contended(hv), "contention")
+    got = shares(doms, 1.2)
+    assert all(abs(share - 1 / 3) < 0.04 for share in got), got
+    assert sum(got) < 1.01, got
+
+
+def test_no_more_domains_than_cpus_are_left_alone(scheduled):
+    """One on one CPU is in nobody's class; two are, and when one has gone the other is as it was found, on every CPU."""
+    hv = scheduled()
+    first = hv.create(hog)
+    own_cpus = os.sched_getaffinity(first.pid)
+    shares([first], 0.3)
+    assert policy(first) == (os.SCHED_OTHER, 0) and not contended(hv)
+    second = hv.create(hog)
+    until(lambda: contended(hv), "contention")
+    assert {policy(first)[0], policy(second)[0]} == {os.SCHED_RR} and len(os.sched_getaffinity(first.pid)) == 1
+    second.destroy()
+    until(lambda: not contended(hv), "the end of contention")
+    assert policy(first) == (os.SCHED_OTHER, 0) and os.sched_getaffinity(first.pid) == own_cpus
+
+
+def test_many_threads_get_no_more_than_one(scheduled):
+    """Four threads beside one hog: half the CPU each, within 6%."""
+    hv = scheduled()
+    doms = [hv.create(threads, 4), hv.create(hog)]
+    until(lambda: contended(hv), "contention")
+    got = shares(doms, 1.0)
+    assert all(abs(share - 1 / 2) < 0.06 for share in got), got
+    tasks = [int(tid) for tid in os.listdir(f"/proc/{doms[0].pid}/task")]
+    assert len(tasks) == 4 and {os.sched_getscheduler(tid) for tid in tasks} == {os.SCHED_RR}
+
+
+def test_killed_while_it_waits(scheduled):
+    """It dies at once, though it is not its turn; the others share what it leaves."""
+    hv = scheduled()
+    doms = [hv.create(hog) for _ in range(4)]
+    until(lambda: contended(hv), "contention")
+    os.kill(doms[1].pid, signal.SIGKILL)
+    assert doms[0].destroy(5).reason == "destroyed"
+    with pytest.raises(xenproc.DomainCrashed):
+        doms[1].wait(5)
+    got = shares(doms[2:], 0.8)
+    assert all(abs(share - 1 / 2) < 0.06 for share in got), got
+
+
+def test_stopped_by_somebody_else(scheduled):
+    """A stopped process counts as blocked, the others go on; continued, it gets its share again."""
+    hv = scheduled()
+    doms = [hv.create(hog) for _ in range(3)]
+    until(lambda: contended(hv), "contention")
+    os.kill(doms[0].pid, signal.SIGSTOP)
+    until(lambda: _state(doms[0]) == "T", "the stop")
+    got = shares(doms, 0.8)
+    assert got[0] < 0.01 and all(abs(share - 1 / 2) < 0.06 for share in got[1:]), got
+    os.kill(doms[0].pid, signal.SIGCONT)
+    got = shares(doms, 1.0)
+    assert all(abs(share - 1 / 3) < 0.06 for share in got), got
+
+
+def _state(dom):
+    with open(f"/proc/{dom.pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0]
+
+
+def test_paused_by_domain0(scheduled):
+    hv = scheduled()
+    doms = [hv.create(hog) for _ in range(3)]
+    until(lambda: contended(hv), "contention")
+    doms[0].pause()
+    until(lambda: _state(doms[0]) == "T", "the stop")
+    assert shares(doms[:1], 0.2)[0] < 0.01
+    doms[0].unpause()
+    assert shares(doms[:1], 1.0)[0] > 0.25
+
+
+def test_whoever_sleeps_and_wakes_is_seen(scheduled):
+    """A sleeper's wake-ups beside hogs, by the kernel's clock alone: each is told to the scheduler, each block too."""
+
+    def sleeper(g):
+        import time
+        for _ in range(20):
+            time.sleep(0.005)
+            end = time.monotonic() + 0.001      # long enough to be seen at it
+            while time.monotonic() < end:
+                pass
+
+    hv = scheduled()
+    hogs = [hv.create(hog) for _ in range(2)]
+    until(lambda: contended(hv), "contention")
+    before = hv.info()["scheduler"]
+    require(before["watches"], "perf events on other processes")
+    hv.create(sleeper).wait(20)
+    after = hv.info()["scheduler"]
+    assert after["wakes"] - before["wakes"] >= 20 and after["blocks"] - before["blocks"] >= 20
+    assert all(share > 0.3 for share in shares(hogs, 0.5))
+
+
+def test_domains_talk_beside_hogs(scheduled):
+    """Events through the hypervisor wake and are waited for, whatever hogs there are."""
+
+    def ping(g, rounds):
+        peer = g.board.resolve("pong", 10)
+        port = g.events.alloc_unbound(peer)
+        g.board.publish(peer, "port", str(port).encode())
+        for _ in range(rounds):
+            g.events.wait(port, 10)
+            g.events.send(port)
+
+    def pong(g, rounds):
+        peer = g.board.resolve("ping", 10)
+        port = g.events.bind_interdomain(peer, int(g.board.lookup(peer, "port", 10)))
+        for _ in range(rounds):
+            g.events.send(port)
+            g.events.wait(port, 10)
+        return rounds
+
+    hv = scheduled()
+    _hogs = [hv.create(hog) for _ in range(2)]
+    until(lambda: contended(hv), "contention")
+    hv.create(ping, 20, name="ping")
+    assert hv.create(pong, 20, name="pong").wait(20) == 20
+
+
+def test_arguments_are_checked(own_machine):
+    for wrong in ({"scheduler": "credit"}, {"scheduler": "rr", "cpus": 0}, {"scheduler": "rr", "cpus": [4096]}):
+        with pytest.raises(xenproc.ConfigError):
+            own_machine(**wrong)
