@@ -131,6 +131,34 @@ struct xen32_add_to_physmap {
 };
 _Static_assert(sizeof(struct xen32_add_to_physmap) == 16, "xen_add_to_physmap, x86_32");
 
+struct xen_add_to_physmap_batch {
+    uint16_t domid;             /* IN */
+    uint16_t space;             /* IN: XENMAPSPACE_* */
+    uint16_t size;              /* IN: how many */
+    union {
+        uint16_t foreign_domid; /* IN: for gmfn_foreign */
+        uint16_t res0;
+    } u;
+    uint64_t idxs;              /* IN: guest addresses of arrays: what, */
+    uint64_t gpfns;             /* where to, */
+    uint64_t errs;              /* and how it went */
+};
+_Static_assert(sizeof(struct xen_add_to_physmap_batch) == 32, "xen_add_to_physmap_batch");
+
+struct xen32_add_to_physmap_batch {
+    uint16_t domid;
+    uint16_t space;
+    uint16_t size;
+    union {
+        uint16_t foreign_domid;
+        uint16_t res0;
+    } u;
+    uint32_t idxs;
+    uint32_t gpfns;
+    uint32_t errs;
+};
+_Static_assert(sizeof(struct xen32_add_to_physmap_batch) == 20, "xen_add_to_physmap_batch, x86_32");
+
 struct xen_remove_from_physmap {
     uint16_t domid;             /* IN */
     uint64_t gpfn;              /* IN */

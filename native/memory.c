@@ -24,6 +24,40 @@ static int64_t reservation(struct xp_domain *d, uint64_t va, bool maximum)
     return (int64_t)(maximum ? d->max_pages : xp_pages_reserved(d));
 }
 
+/*
+ * Frames at page numbers of the caller's choice: for domains whose physical addresses the hypervisor translates. As on Xen a
+ * paravirtual domain is refused: it maps shared_info and its grant table by their machine frames (start_info, setup_table).
+ */
+static int64_t physmap(const struct xp_domain *of)
+{
+    return of == NULL ? -XEN_ESRCH : -XEN_EACCES;
+}
+
+static int64_t add_to_physmap(struct xp_domain *d, uint64_t va)
+{
+    struct xen_add_to_physmap op;
+    int ret = xp_copy_from_guest(d, &op, va, sizeof op);
+    if (ret != 0)
+        return ret;
+    return op.space == XENMAPSPACE_gmfn_foreign ? -XEN_ENOSYS : physmap(xp_domain_by_arg(d, op.domid));
+}
+
+static int64_t add_to_physmap_batch(struct xp_domain *d, uint64_t va)
+{
+    struct xen_add_to_physmap_batch op;
+    int ret = xp_copy_from_guest(d, &op, va, sizeof op);
+    if (ret != 0)
+        return ret;
+    return op.space == XENMAPSPACE_gmfn_range ? -XEN_EOPNOTSUPP : physmap(xp_domain_by_arg(d, op.domid));
+}
+
+static int64_t remove_from_physmap(struct xp_domain *d, uint64_t va)
+{
+    struct xen_remove_from_physmap op;
+    int ret = xp_copy_from_guest(d, &op, va, sizeof op);
+    return ret != 0 ? ret : physmap(xp_domain_by_arg(d, op.domid));
+}
+
 int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call)
 {
     switch (call->args[0]) {
@@ -36,6 +70,9 @@ int64_t xp_do_memory_op(struct xp_domain *d, struct xp_call *call)
     case XENMEM_maximum_reservation: return reservation(d, call->args[1], true);
     case XENMEM_machphys_mfn_list: return xp_m2p_mfn_list(d, call->args[1]);
     case XENMEM_machphys_mapping: return xp_m2p_mapping(d, call->args[1]);
+    case XENMEM_add_to_physmap: return add_to_physmap(d, call->args[1]);
+    case XENMEM_add_to_physmap_batch: return add_to_physmap_batch(d, call->args[1]);
+    case XENMEM_remove_from_physmap: return remove_from_physmap(d, call->args[1]);
     default: return -XEN_ENOSYS;
     }
 }

@@ -16,7 +16,7 @@ static struct xp_sched_entity *first_of(const struct xp_sched *s)
 
 const struct xp_sched_class *xp_sched_class_named(const char *name)
 {
-    const struct xp_sched_class *const all[] = {&xp_sched_round_robin};
+    const struct xp_sched_class *const all[] = {&xp_sched_bvt, &xp_sched_round_robin};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(all[i]->name, name) == 0)
             return all[i];
@@ -74,12 +74,34 @@ static void enqueue(struct xp_sched *s, struct xp_sched_entity *e)
     xp_heap_set(&s->queue, &e->queue, s->class->due(s, e), ++s->order);
 }
 
-/* Its virtual times have changed: its places, wherever it is. Among equals it keeps the one it had. */
-static void rekey(struct xp_sched *s, struct xp_sched_entity *e)
+/* svt, after anybody came, went or was charged. */
+static void advance(struct xp_sched *s)
 {
-    if (!e->runnable)
-        return;
+    const struct xp_heap_node *least = xp_heap_first(&s->virtual);
+    if (least != NULL && least->key > s->svt)
+        s->svt = least->key;
+}
+
+/* Among those who run or wait, and in the sums over them. */
+static void count_in(struct xp_sched *s, struct xp_sched_entity *e)
+{
     xp_heap_set(&s->virtual, &e->virtual, e->avt, 0);
+    s->weight += e->params.weight;
+    s->served += (__int128)e->params.weight * e->avt;
+    advance(s);
+}
+
+static void count_out(struct xp_sched *s, struct xp_sched_entity *e)
+{
+    xp_heap_take(&s->virtual, &e->virtual);
+    s->weight -= e->params.weight;
+    s->served -= (__int128)e->params.weight * e->avt;
+}
+
+/* Its virtual times have changed: its places, wherever it is. Among equals it keeps the one it had. */
+static void count_again(struct xp_sched *s, struct xp_sched_entity *e)
+{
+    count_in(s, e);
     if (e->cpu < 0)
         xp_heap_set(&s->queue, &e->queue, s->class->due(s, e), e->queue.order);
 }
@@ -163,9 +185,12 @@ int xp_sched_adjust(struct xp_sched *s, struct xp_sched_entity *e, const struct 
     int ret = xp_sched_check(params);
     if (ret != 0)
         return ret;
+    if (e->runnable)
+        count_out(s, e);
     e->params = *params;
     s->class->adjust(s, e, now);
-    rekey(s, e);
+    if (e->runnable)
+        count_again(s, e);
     return 0;
 }
 
@@ -175,7 +200,7 @@ int32_t xp_sched_wake(struct xp_sched *s, struct xp_sched_entity *e, int64_t now
         return -1;
     s->class->wake(s, e, now);
     e->runnable = e->woken = true;
-    xp_heap_set(&s->virtual, &e->virtual, e->avt, 0);
+    count_in(s, e);
     enqueue(s, e);
     return ask(s, e->last_cpu, now);
 }
@@ -186,8 +211,9 @@ int32_t xp_sched_sleep(struct xp_sched *s, struct xp_sched_entity *e, int64_t no
     if (!e->runnable)
         return -1;
     xp_heap_take(&s->queue, &e->queue);
-    xp_heap_take(&s->virtual, &e->virtual);
-    e->runnable = false;
+    count_out(s, e);
+    advance(s);
+    e->runnable = e->woken = false;
     e->claims = !voluntary;
     return leave(s, e);
 }
@@ -197,8 +223,11 @@ void xp_sched_charge(struct xp_sched *s, struct xp_sched_entity *e, int64_t ran_
     if (ran_ns <= 0)
         return;
     e->charged_ns += ran_ns;
+    if (e->runnable)
+        count_out(s, e);
     s->class->charge(s, e, ran_ns, now);
-    rekey(s, e);
+    if (e->runnable)
+        count_again(s, e);
 }
 
 /* ---- deciding ---- */

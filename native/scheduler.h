@@ -2,7 +2,7 @@
  * scheduler.h: who runs on which CPU, and for how long: the pure core, with Borrowed Virtual Time or round robin behind it.
  *
  * One for the hypervisor. Knows no clock, process or domain: time is an argument, what is decided is carried out by others
- * (cpu_*.c). Everything happens with the hypervisor's lock held. docs/scheduling.md explains it.
+ * (cpu_*.c). Everything happens with the hypervisor's lock held. docs/bvt.md explains it.
  *   1. An entity that can run is either the current one of exactly one CPU, or waits in the one queue. A CPU's choice is
  *      changed by xp_sched_decide, xp_sched_sleep and xp_sched_remove only.
  *   2. Deterministic: the same calls give the same answers. Whom the class finds equal, the one queued first goes first.
@@ -84,7 +84,9 @@ struct xp_sched {
     struct xp_sched_cpu *cpu;
     struct xp_heap queue;        /* who waits, the first to run first */
     struct xp_heap virtual;      /* who runs or waits, least avt first */
-    int64_t svt;                 /* bvt.h */
+    int64_t svt;                 /* the least avt there was in `virtual`; it never goes back */
+    int64_t weight;              /* of those in `virtual` */
+    __int128 served;             /* the sum of their weight * avt */
     uint64_t order;              /* the last number that was given out */
 };
 
@@ -116,7 +118,7 @@ struct xp_sched_class {
     int64_t (*limit)(const struct xp_sched *s, const struct xp_sched_entity *e);
 };
 
-extern const struct xp_sched_class xp_sched_round_robin;
+extern const struct xp_sched_class xp_sched_bvt, xp_sched_round_robin;
 
 /* The class of that name, or NULL. */
 const struct xp_sched_class *xp_sched_class_named(const char *name);

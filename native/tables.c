@@ -117,6 +117,14 @@ void xp_mm_put_writable(struct xp_domain *d, xp_mfn_t mfn)
 
 /* ---- a table's type ---- */
 
+/* Fails for a process that is gone. For another one it must not: it would find the page protected at some later store. */
+static void unprotect(struct xp_domain *d, xp_mfn_t mfn)
+{
+    int ret = xp_window_protect(&d->window, mfn, false);
+    if (ret != 0 && ret != -XEN_ESRCH)
+        xp_domain_crash(d, "frame %#llx cannot be made writable again: error %d", (unsigned long long)mfn.v, -ret);
+}
+
 int xp_mm_protect(struct xp_domain *d, xp_mfn_t mfn, uint8_t type)
 {
     struct xp_frame *frame = frame_of(d, mfn.v);
@@ -124,7 +132,7 @@ int xp_mm_protect(struct xp_domain *d, xp_mfn_t mfn, uint8_t type)
     if (ret == 0 && xp_type_is_table(type) && d->window.uffd < 0)
         ret = make_copy(d, mfn);
     if (ret != 0) {
-        (void)xp_window_protect(&d->window, mfn, false);
+        unprotect(d, mfn);
         return ret;
     }
     if (d->mm.stale)
@@ -146,7 +154,7 @@ void xp_mm_release(struct xp_domain *d, xp_mfn_t mfn)
     }
     /* A frame that was given up is not in the window; of a dead process there is none. */
     if ((frame->flags & XP_FF_ALLOCATED) != 0 && d->state != XP_DS_DYING)
-        (void)xp_window_protect(&d->window, mfn, false);
+        unprotect(d, mfn);
 }
 
 static uint32_t entries_of(const struct xp_domain *d, uint32_t type)

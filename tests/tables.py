@@ -38,8 +38,8 @@ class Machine:
     def close(self) -> None:
         """Everything adds up, and everything goes."""
         assert lib.hvtest_mm_audit(self.t) == 0
-        for domid in list(self.first):
-            self.end(domid)
+        ended = {domid: self.real.destroy(domid) for domid in self.first}
+        assert all(gone or self.real.reap(domid) for domid, gone in ended.items()), "a frame is used by nobody who lives"
         self.real.close()
 
     def domain(self, domid: int, pages: int = 8) -> int:
@@ -48,6 +48,32 @@ class Machine:
         assert first > 0
         self.first[domid] = first
         return first
+
+    def grants(self, domid: int) -> list[int]:
+        """Make the domain's grant table, of one frame; return it."""
+        op = {"dom": SELF, "nr_frames": 1, "frame_list": self.va(domid, 2048)}
+        ret, got = self.real.grant(domid, 2, "setup_table", [op])
+        assert (ret, got[0].status) == (0, 0)
+        return self.real.grant_frames(domid)
+
+    def grant_map(self, domid: int, granter: int, ref: int, mfn: int, flags: int, host_addr: int = 0) -> int:
+        """Grant a frame and map it; return the handle, or the status that refuses it."""
+        entry = self.real.entry(granter, ref)
+        entry.flags, entry.domid, entry.frame = 1, domid, mfn
+        ret, got = self.real.grant(domid, 0, "map_grant_ref", [{"dom": granter, "ref": ref, "flags": flags, "host_addr": host_addr}])
+        assert ret == 0
+        return got[0].handle if got[0].status == 0 else got[0].status
+
+    def grant_unmap(self, domid: int, handle: int, host_addr: int = 0, new_addr: int = 0) -> int:
+        """End a mapping, with another in its place if there is a new address; return the status."""
+        op = {"handle": handle, "host_addr": host_addr} | ({"new_addr": new_addr} if new_addr else {})
+        ret, got = self.real.grant(domid, 7 if new_addr else 1, "unmap_and_replace" if new_addr else "unmap_grant_ref", [op])
+        assert ret == 0
+        return got[0].status
+
+    def drop(self, domid: int, mfn: int) -> None:
+        """The domain's process lets go of a page."""
+        lib.hvtest_drop(self.t, domid, mfn)
 
     def end(self, domid: int) -> None:
         """Kill it and take it down: every frame must be free again."""

@@ -21,7 +21,7 @@ struct xp_sched_class { const char *name; ...; };
 struct xp_sched_cpu { struct xp_sched_entity *current; int64_t horizon; bool asked; };
 struct xp_sched {
     const struct xp_sched_class *class; struct xp_sched_settings set; uint32_t nr_cpus, nr_entities; struct xp_sched_cpu *cpu;
-    struct xp_heap queue, virtual; int64_t svt; ...;
+    struct xp_heap queue, virtual; int64_t svt, weight; ...;
 };
 struct xp_sched_choice { struct xp_sched_entity *next; int64_t slice_ns; int32_t also; };
 const struct xp_sched_class *xp_sched_class_named(const char *name);

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 P, RW, U, PWT, PCD, A, D, PSE, G = 1, 2, 4, 8, 16, 32, 64, 128, 256
 NONE, L1, L2, L3, L4, SEG, WRITABLE, L2_HOLE = range(8)
 EPERM, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSYS, EOPNOTSUPP = -1, -12, -14, -16, -22, -38, -95
+OKAY, GENERAL_ERROR, BAD_HANDLE, BAD_PAGE, EAGAIN = 0, -1, -4, -9, -12      # GNTST_*
 MASK64 = 0x000FFFFFFFFFF000
 RESERVED64 = 0x7FF0000000000000
 
@@ -71,8 +72,19 @@ class Frame:
 
 
 @dataclass
+class Mapping:
+    """What a handle stands for: a frame of another domain, mapped with an entry in page tables, or in the window alone."""
+
+    granter: "Domain"
+    mfn: int
+    writes: bool
+    entry: bool
+    is_pte: bool
+
+
+@dataclass
 class Domain:
-    """A domain: its frames, its base pointers, its descriptor frames."""
+    """A domain: its frames, its base pointers, its descriptor frames, what it maps of others."""
 
     domid: int
     mode: Mode
@@ -80,6 +92,13 @@ class Domain:
     base: int = 0
     user_base: int = 0
     gdt: list[int] = field(default_factory=list)
+    handles: dict[int, Mapping] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)      # of others' frames: pages that its process let go of
+
+    def shows(self, mfn: int) -> int:
+        """Return what its window has of another's frame: 0 nothing, 1 for reading, 2 for writing."""
+        uses = [m.writes for m in self.handles.values() if m.mfn == mfn]
+        return 0 if not uses or mfn in self.dropped else 1 + any(uses)
 
 
 def level_of(type_: int) -> int:
@@ -260,8 +279,8 @@ class Tables:
         self.words[mfn][slot] = new
         self.drop(d, mfn, type_, old)
 
-    def map_va(self, d: Domain, va: int, value: int) -> None:
-        """update_va_mapping."""
+    def find(self, d: Domain, va: int) -> tuple[int, int]:
+        """Return where the level-1 entry for an address is: (frame, slot)."""
         canonical = va >> 32 == 0 if d.mode.va_bits == 32 else va >> 47 in (0, (1 << 17) - 1)
         if not d.base or not canonical or d.mode.hole_va[0] <= va < d.mode.hole_va[1]:
             raise Refused(EINVAL)
@@ -273,7 +292,95 @@ class Tables:
             at = d.mode.mfn(entry)
         if self.frames[at].type != L1:
             raise Refused(EINVAL)
-        self.change(d, at, (va >> 12) % d.mode.nr[1], value & ((1 << d.mode.bits) - 1), keep=False)
+        return at, (va >> 12) % d.mode.nr[1]
+
+    def map_va(self, d: Domain, va: int, value: int) -> None:
+        """update_va_mapping."""
+        at, slot = self.find(d, va)
+        self.change(d, at, slot, value & ((1 << d.mode.bits) - 1), keep=False)
+
+    # ---- grants, which are all good ones: what entries and handles do. Statuses are Xen's ----
+
+    def place(self, d: Domain, address: int, is_pte: bool) -> tuple[int, int]:
+        """Return the entry for an address, or at one."""
+        size = d.mode.bits // 8
+        if not is_pte:
+            try:
+                return self.find(d, address)
+            except Refused:
+                raise Refused(GENERAL_ERROR) from None
+        frame = self.own(d, address >> 12)
+        if frame is None or frame.type != L1 or address % size:
+            raise Refused(GENERAL_ERROR)
+        return address >> 12, address % 4096 // size
+
+    def hold(self, mfn: int, writes: bool) -> None:
+        """One more user of a frame."""
+        frame = self.frames[mfn]
+        frame.refs += 1
+        if writes:
+            frame.type, frame.count = WRITABLE, frame.count + 1
+
+    def let_go(self, mfn: int, writes: bool) -> None:
+        """One user less."""
+        if writes:
+            self.put_type(self.frames[mfn])
+        self.frames[mfn].refs -= 1
+
+    def replace(self, d: Domain, place: tuple[int, int], entry: int) -> None:
+        """Write a level-1 entry that has what it needs; what the old one held is dropped."""
+        mfn, slot = place
+        old, self.words[mfn][slot] = self.words[mfn][slot], entry
+        self.drop(d, mfn, L1, old)
+
+    def grant_map(self, d: Domain, granter: Domain, mfn: int, flags: int, host_addr: int) -> Mapping:
+        """map_grant_ref of a grant of this frame to d."""
+        writes, is_pte = not flags & 4, bool(flags & 16)
+        frame = self.frames[mfn]
+        if frame.owner is not granter or frame.hv:
+            raise Refused(BAD_PAGE)
+        if writes and frame.count and frame.type != WRITABLE:
+            raise Refused(GENERAL_ERROR)
+        m = Mapping(granter, mfn, writes, bool(host_addr or is_pte), is_pte)
+        if m.entry:
+            place = self.place(d, host_addr, is_pte)
+            self.hold(mfn, writes)
+            nx = 1 << 63 if d.mode.bits == 64 else 0
+            self.replace(d, place, mfn << 12 | P | A | D | writes * RW | bool(flags & 8) * U | (flags >> 16) % 8 << 9 | nx)
+        self.hold(mfn, writes)
+        d.dropped.discard(mfn)
+        return m
+
+    def grant_unmap(self, d: Domain, handle: int, host_addr: int, new_addr: int = 0) -> None:
+        """unmap_grant_ref or unmap_and_replace of a host mapping."""
+        m = d.handles[handle]
+        moved = None
+        if m.entry and host_addr:
+            place = self.place(d, host_addr, m.is_pte)
+            entry = self.words[place[0]][place[1]]
+            if d.mode.mfn(entry) != m.mfn or entry & (P | RW) != P | m.writes * RW or (new_addr and m.is_pte):
+                raise Refused(GENERAL_ERROR)
+            if new_addr:
+                moved = self.place(d, new_addr, False)
+                if moved == place:
+                    raise Refused(GENERAL_ERROR)
+        elif m.entry:
+            return                                      # nothing is asked for
+        elif new_addr:
+            raise Refused(GENERAL_ERROR)
+        others = [other for h, other in d.handles.items() if h != handle and other.mfn == m.mfn]
+        if m.granter is not d and not others and m.mfn not in d.dropped:
+            raise Refused(EAGAIN)
+        if m.entry:
+            entry = 0
+            if moved:
+                entry = self.words[moved[0]][moved[1]]
+                self.words[moved[0]][moved[1]] = 0
+            self.replace(d, place, entry)
+        del d.handles[handle]
+        if not others:
+            d.dropped.discard(m.mfn)
+        self.let_go(m.mfn, m.writes)
 
     # ---- mmuext_op ----
 
@@ -353,8 +460,12 @@ class Tables:
     def check(self) -> None:
         """Count everything anew."""
         types, refs = [0] * len(self.frames), [int(frame.owner is not None) for frame in self.frames]
-        domains = {frame.owner.domid: frame.owner for frame in self.frames if frame.owner}.values()
-        for d in domains:
+        domains = {frame.owner.domid: frame.owner for frame in self.frames if frame.owner}
+        foreign: dict[tuple[int, int, bool], list[int]] = {}
+        for d in domains.values():
+            for m in d.handles.values():
+                types[m.mfn] += m.writes
+                refs[m.mfn] += 1
             for mfn in [m for m in (d.base, d.user_base) if m] + d.gdt:
                 types[mfn] += 1
                 refs[mfn] += 1
@@ -366,13 +477,17 @@ class Tables:
                 continue
             for _, entry in self.entries(frame.owner, mfn, frame.type):
                 to = frame.owner.mode.mfn(entry)
-                assert self.frames[to].owner is frame.owner, "an entry reaches a foreign frame"
+                if self.frames[to].owner is not frame.owner:
+                    foreign.setdefault((frame.owner.domid, to, bool(entry & RW)), []).append(mfn)
                 if to == mfn and level_of(frame.type) > 1:
                     continue
                 writes = frame.type == L1 and entry & RW
                 assert not (writes and self.frames[to].type != WRITABLE), "a writable entry to what is not writable"
                 types[to] += bool(frame.type != L1 or writes)
                 refs[to] += 1
+        for (domid, to, writes), tables in foreign.items():
+            handles = [m for m in domains[domid].handles.values() if (m.mfn, m.writes, m.entry) == (to, writes, True)]
+            assert len(tables) <= len(handles), "an entry reaches a foreign frame without a grant"
         for mfn, frame in enumerate(self.frames):
             if frame.owner is not None:
                 assert (frame.count, frame.refs) == (types[mfn], refs[mfn]), (mfn, frame, types[mfn], refs[mfn])

@@ -16,11 +16,11 @@ struct xp_mm {
     xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, nr_work;
     uint64_t ldt_address; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; ...;
 };
-struct xp_domain { struct xp_mm mm; ...; };
+struct xp_domain { struct xp_mm mm; bool crashed; char crash_reason[160]; ...; };
 struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };
 struct hvtest_race { struct xp_frame at_protect, at_lift; ...; };
 struct hvtest {
-    uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; struct hvtest_race race; uint64_t protections; ...;
+    bool dead[4096]; uint64_t first_mfn[4096]; uint64_t news; struct xp_call call; bool enforced; struct hvtest_race race; uint64_t protections; ...;
 };
 
 #define XP_CALL_AGAIN ...

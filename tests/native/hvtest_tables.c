@@ -8,6 +8,8 @@
 #include "m2p.h"
 #include "template.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +23,18 @@ int hvtest_tables(struct hvtest *t, bool enforced, uint32_t step)
     t->enforced = enforced;
     t->hv.mm_step = step;
     return ret;
+}
+
+/* As in hv.c, but no process is killed. */
+void xp_domain_crash(struct xp_domain *d, const char *fmt, ...)
+{
+    va_list args;
+    if (d->crashed)
+        return;
+    d->crashed = true;
+    va_start(args, fmt);
+    (void)vsnprintf(d->crash_reason, sizeof d->crash_reason, fmt, args);
+    va_end(args);
 }
 
 void hvtest_paging(struct hvtest *t, uint32_t mode) { t->paging = mode; }

@@ -31,6 +31,8 @@ class Lockstep:
         self.real = Machine(mode, enforced=bool(seed % 2), step=self.chance.choice([0, 1, 2, 50]), pages=PAGES, frames=96)
         self.model: model.Tables | None = None
         self.domains: dict[int, model.Domain] = {}
+        self.refs: dict[int, int] = {}                  # the frame of each domain's grant table
+        self.used: dict[tuple[int, int], tuple[int, int]] = {}     # (domain, handle) -> (granter, reference)
         self.seen: Counter = Counter()
         self.add(1)
         self.add(2)
@@ -46,6 +48,9 @@ class Lockstep:
             self.model.frames[mfn] = model.Frame(owner=d, refs=1, hv=mfn == first + PAGES)
             self.model.words[mfn] = array(self.real.table(mfn).format, self.real.table(mfn).tobytes())
         self.domains[domid] = d
+        (table,) = self.real.grants(domid)              # of the hypervisor's making, like shared_info, which comes before it
+        self.model.frames[table] = model.Frame(owner=d, refs=1, hv=True)
+        self.refs[domid] = table
 
     def hole_entries(self, mode: model.Mode) -> dict[int, int]:
         """What the hypervisor puts into the hole: read once from a table of a machine of its own."""
@@ -216,19 +221,77 @@ class Lockstep:
             self.both("gdt", lambda: self.real.call(2, self.real.va(d.domid), 512 * len(mfns), domid=d.domid),
                       lambda: self.model.set_gdt(d, mfns, sound))
 
+    def place(self, d: model.Domain, is_pte: bool) -> int:
+        """An address for a grant's entry: mostly one where there is a table."""
+        tables_ = [mfn for mfn in d.mfns if self.model.frames[mfn].type == 1]
+        if is_pte:
+            mfn = self.chance.choice(tables_) if tables_ and self.chance.random() < 0.95 else self.frame(d)
+            return self.real.ptr(mfn, self.chance.randrange(6)) + (self.chance.random() < 0.03)
+        return self.chance.choice([i << 12 for i in range(1, 6)] * 3 + [1 << 30, d.mode.hole_va[0], 1 << 47])
+
+    def grant_map(self, d: model.Domain) -> None:
+        """Granted and mapped: into an entry, or into the window alone."""
+        kind = self.chance.choice(["window", "va", "va", "pte", "pte"])
+        e = self.domains[self.chance.choice(sorted(self.domains))]
+        mfn = self.typed(e, model.NONE, model.WRITABLE) if self.chance.random() < 0.9 else self.frame(e)
+        if mfn >= len(self.model.frames) or mfn == e.mfns[0] or len(d.handles) >= 6:
+            return
+        flags = 2 | (16 if kind == "pte" else 0)
+        flags |= self.chance.choice([0, 4]) | (self.chance.choice([0, 8, 0x30000]) if kind != "window" else 0)
+        host_addr = 0 if kind == "window" else self.place(d, kind == "pte")
+        taken = {self.used[user.domid, handle] for user in self.domains.values() for handle in user.handles}
+        ref = next(ref for ref in range(8, 64) if (e.domid, ref) not in taken)
+        made: list[model.Mapping] = []
+        handle = self.real.grant_map(d.domid, e.domid, ref, mfn, flags, host_addr)
+
+        def plain() -> None:
+            made.append(self.model.grant_map(d, e, mfn, flags, host_addr))
+
+        self.both("grant_map", lambda: min(handle, 0), plain)
+        if made:
+            assert handle not in d.handles
+            d.handles[handle] = made[0]
+            self.used[d.domid, handle] = (e.domid, ref)
+
+    def grant_unmap(self, d: model.Domain) -> None:
+        """Ended at the right address, mostly, or replaced."""
+        if not d.handles:
+            return
+        handle = self.chance.choice(sorted(d.handles))
+        m = d.handles[handle]
+        if m.granter is not d and self.chance.random() < 0.8:
+            self.real.drop(d.domid, m.mfn)
+            d.dropped.add(m.mfn)
+        right = [self.real.ptr(mfn, slot) if m.is_pte else slot << 12 for mfn in d.mfns if self.model.frames[mfn].type == 1
+                 for slot, entry in self.model.entries(d, mfn, 1) if d.mode.mfn(entry) == m.mfn]
+        host_addr = self.chance.choice(right) if right and self.chance.random() < 0.9 else self.chance.choice([0, self.place(d, m.is_pte)])
+        new_addr = self.place(d, False) if self.chance.random() < 0.3 else 0
+        self.both("grant_replace" if new_addr else "grant_unmap",
+                  lambda: self.real.grant_unmap(d.domid, handle, host_addr, new_addr),
+                  lambda: self.model.grant_unmap(d, handle, host_addr, new_addr))
+
     def end(self, d: model.Domain) -> None:
-        """It dies and comes again."""
-        if self.chance.random() < 0.2:
+        """It dies and comes again, unless others use its pages."""
+        used = any(m.granter is d for e in self.domains.values() if e is not d for m in e.handles.values())
+        if self.chance.random() < 0.2 and not used:
             self.real.end(d.domid)
+            for m in d.handles.values():
+                self.model.let_go(m.mfn, m.writes)
             for mfn in d.mfns:
+                frame = self.model.frames[mfn]
+                if frame.type == 1:
+                    for _, entry in self.model.entries(d, mfn, 1):
+                        if self.model.frames[d.mode.mfn(entry)].owner is not d:
+                            self.model.let_go(d.mode.mfn(entry), bool(entry & RW))
+            for mfn in [*d.mfns, self.refs[d.domid]]:
                 self.model.frames[mfn] = model.Frame()
-                del self.model.words[mfn]
+                self.model.words.pop(mfn, None)
             del self.domains[d.domid]
             self.add(d.domid)
 
     OPERATIONS = (
         "scribble", "build", "update", "update", "update", "update", "pin", "pin", "unpin", "unpin", "settle", "base", "user_base",
-        "clear", "copy", "map_va", "map_va", "gdt", "end",
+        "clear", "copy", "map_va", "map_va", "gdt", "end", "grant_map", "grant_map", "grant_unmap",
     )
 
     def step(self) -> None:
@@ -250,6 +313,8 @@ class Lockstep:
                 assert (got.type, got.type_count, got.ref_count, got.flags) == (frame.type, frame.count, frame.refs, flags), mfn
                 if not frame.hv:
                     assert self.real.shown(mfn, d.domid) == (1 if model.is_table(frame.type) or frame.type == model.SEG else 2)
+                    for other in self.domains.values():
+                        assert other is d or self.real.shown(mfn, other.domid) == other.shows(mfn), (other.domid, mfn)
                     if mfn != d.mfns[0]:
                         assert self.real.table(mfn).tobytes() == self.model.words[mfn].tobytes(), mfn
 
@@ -287,6 +352,8 @@ def test_every_pair():
     wanted = {(name, error) for name in ("update", "map_va") for error in (0, EPERM, EINVAL, model.EBUSY)}
     wanted |= {(name, error) for name in ("pin", "base", "user base") for error in (0, EINVAL, EPERM)}
     wanted |= {(name, error) for name in ("unpin", "clear", "copy", "gdt") for error in (0, EINVAL)}
+    wanted |= {("grant_map", error) for error in (0, model.GENERAL_ERROR, model.BAD_PAGE)}
+    wanted |= {(name, error) for name in ("grant_unmap", "grant_replace") for error in (0, model.GENERAL_ERROR, model.EAGAIN)}
     wanted |= {("update", model.ENOSYS), ("user base", model.EOPNOTSUPP)}
     if not SEEN:
         pytest.skip("the histories were not run")

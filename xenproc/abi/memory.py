@@ -135,6 +135,9 @@ xen_memory_domain = struct("xen_memory_domain", domid=U16)
 xen_machphys_mfn_list = struct("xen_machphys_mfn_list", max_extents=U32, extent_start=PTR, nr_extents=U32)
 xen_machphys_mapping = struct("xen_machphys_mapping", v_start=ULONG, v_end=ULONG, max_mfn=ULONG)
 xen_add_to_physmap = struct("xen_add_to_physmap", domid=U16, size=U16, space=U32, idx=ULONG, gpfn=ULONG)
+xen_add_to_physmap_batch = struct(
+    "xen_add_to_physmap_batch", domid=U16, space=U16, size=U16, u=union(foreign_domid=U16, res0=U16), idxs=PTR, gpfns=PTR, errs=PTR
+)
 xen_remove_from_physmap = struct("xen_remove_from_physmap", domid=U16, gpfn=ULONG)
 xen_memory_map = struct("xen_memory_map", nr_entries=U32, buffer=PTR)
 xen_foreign_memory_map = struct("xen_foreign_memory_map", domid=U16, map=xen_memory_map)
