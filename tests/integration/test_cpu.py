@@ -49,6 +49,42 @@ def test_a_page_fault_travels_through_the_hypervisor(hv, paging):
     assert traps == {"page_faults": 2, "system_calls": 0, "others": 0, "irets": 3}
 
 
+@pytest.mark.parametrize("paging", MODES)
+def test_a_load_that_faults_is_done_again(hv, paging):
+    """What the walker cannot do is a trap; its handler maps the page, and the access goes on. Rights are the ring's, or as said."""
+
+    def guest(g):
+        from xenproc.guest.cpu import Context, Gate
+        from xenproc.guest.paging import ACCESSED, DIRTY, PRESENT, WRITABLE, AddressSpace
+
+        space, pages, seen = AddressSpace(g), g.memory.alloc(3), []
+        pages.view[:] = b"ab" * 6144
+
+        def page_fault(cpu, frame):
+            seen.append([frame.address, frame.error_code, frame.hypervisor])
+            if frame.error_code & 1:
+                space.protect(frame.address & -4096, 1, lambda entry: entry | 6)
+            else:
+                space.map(frame.address & -4096, [pages.mfn + (frame.address >> 12 & 3)], PRESENT | WRITABLE | ACCESSED | DIRTY)
+                space.queue.flush()
+
+        g.cpu.set_trap_table({14: Gate(page_fault)})
+        space.load()
+        found = [g.cpu.load(space, 0x400FFF, 2).decode()]
+        g.cpu.run_user(g.cpu.store, space, 0x402000, b"user")
+        found += [g.cpu.load(space, 0x402000, 4, user=True).decode(), g.cpu.load(space, 0x400000, 2, user=True).decode()]
+        stack = g.memory.alloc(1)
+        end = stack.address + 4096
+        left = g.cpu.switch(Context(end, end))
+        other = g.cpu.run_user(lambda: g.cpu.deliver(14, 5, 0x401000)) or g.cpu.switch(left).base - end
+        return [found, seen, other, left.depth]
+
+    found, seen, other, depth = hv.create(guest, paging=paging).wait(20)
+    assert found == ["ba", "user", "ab"] and (other, depth) == (0, 0)
+    assert [fault[:2] for fault in seen] == [[0x400FFF, 0], [0x401000, 0], [0x402000, 6], [0x402000, 7], [0x400000, 5], [0x401000, 5]]
+    assert all(hypervisor for _, _, hypervisor in seen)
+
+
 def test_system_calls_go_by_the_hypervisor_until_there_is_a_fast_trap(hv):
     def guest(g):
         from xenproc.abi.trap import CallbackType

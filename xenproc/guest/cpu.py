@@ -17,14 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenproc.abi import Hypercall
 from xenproc.abi.trap import CallbackFlag, CallbackOp, CallbackType, SegBase
-from xenproc.errors import XenprocError
+from xenproc.errors import PageFault, XenprocError
 from xenproc.guest.hypercall import Hypercalls
 from xenproc.guest.memory import Memory, Pages
 from xenproc.native import ffi, lib
+
+if TYPE_CHECKING:
+    from xenproc.guest.paging import AddressSpace
 
 DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, PAGE_FAULT = 7, 13, 14
 EFLAGS_IF = 0x200
@@ -56,6 +59,16 @@ class Frame:
     hypervisor: bool        # it came through the hypervisor
     rsp: int                # of what was interrupted
     at: int = 0             # the frame itself, on the kernel's stack; 0: it came straight
+
+
+@dataclass
+class Context:
+    """A kernel stack and how far it is used: what differs between processes of a kernel, beside their memory."""
+
+    base: int               # its end: a window address
+    rsp: int
+    depth: int = 0          # traps whose frames are on it
+    user_rsp: int = 0
 
 
 class Cpu:
@@ -160,6 +173,13 @@ class Cpu:
         self._tell_stack(rsp)
         self._base = rsp
 
+    def switch(self, to: Context) -> Context:
+        """Leave the kernel stack for another, as a switch between processes does (stack_switch); return what was left."""
+        left = Context(self._base, self._rsp, self._depth, self._user_rsp)
+        self.stack_switch(to.base)
+        self._rsp, self._depth, self._user_rsp = to.rsp, to.depth, to.user_rsp
+        return left
+
     def _tell_stack(self, rsp: int) -> None:
         self._calls.call(Hypercall.stack_switch, self._kernel[1], rsp, op="stack_switch")
         self._told_rsp = rsp
@@ -193,6 +213,29 @@ class Cpu:
         if vector == PAGE_FAULT or vector not in self._gates:
             return self._by_hypervisor(vector, error_code=error_code, address=address)
         return self._straight(vector, error_code)
+
+    def fault(self, fault: PageFault) -> Any:
+        """Deliver what an access by virtual address has met; the access can then be tried again, as a processor does."""
+        return self.deliver(fault.vector, fault.error_code, fault.address)
+
+    def load(self, space: "AddressSpace", va: int, nr: int, user: bool | None = None) -> bytes:
+        """Load nr bytes; faults go to their handler, after which the load is done again, as a processor does it.
+
+        user: with the rights of ring 3 or of the kernel; default: of the current ring.
+        """
+        while True:
+            try:
+                return space.read(va, nr, self.in_user if user is None else user)
+            except PageFault as fault:
+                self.fault(fault)
+
+    def store(self, space: "AddressSpace", va: int, data: bytes, user: bool | None = None) -> None:
+        """Store data, as load does."""
+        while True:
+            try:
+                return space.write(va, data, self.in_user if user is None else user)
+            except PageFault as fault:
+                self.fault(fault)
 
     def interrupt(self, vector: int, *args: Any) -> Any:
         """Execute `int vector`: the gate's privilege counts (else general protection). A fast trap goes straight."""

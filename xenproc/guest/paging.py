@@ -90,21 +90,45 @@ class AddressSpace:
     sets, ways: of the TLB (entries = sets * ways, powers of two). Counters: `space.mmu.tlb` (nr_hits, nr_misses, nr_flushes).
     """
 
-    def __init__(self, g: "Guest", sets: int = 64, ways: int = 4, timeout: float = 5.0) -> None:
+    queue: UpdateQueue
+    mmu: Any
+    _link: Any
+    _fault: Any
+
+    def __init__(
+        self, g: "Guest", sets: int = 64, ways: int = 4, timeout: float = 5.0, beside: "AddressSpace | None" = None
+    ) -> None:
+        """beside: another space, whose queue and MMU (a processor has one) this one uses, too."""
         self._g = g
         self.mode = g.paging
         number, self._size, self._shifts, self._top_bits = _MODES[self.mode]
-        self.queue = UpdateQueue(g)
         self._tables: dict[tuple[int, int], Any] = {}       # (level, index of what it covers) -> Pages
         self._grants: dict[int, tuple[int, int, int, int]] = {}     # page of another domain's -> (domid, ref, handle, window address)
+        self._shares = beside is not None
+        if beside is None:
+            self._processor(number, sets, ways, timeout)
+        else:
+            self.queue, self.mmu, self._link, self._fault = beside.queue, beside.mmu, beside._link, beside._fault
+        self._root()
+
+    def _processor(self, number: int, sets: int, ways: int, timeout: float) -> None:
+        g = self._g
         mmu = lib.xp_mmu_new(number, ffi.cast("void *", g.window_base), len(g.memory.m2p), sets, ways)
         if mmu == ffi.NULL:
             raise ConfigError(f"TLB: expected powers of two that memory holds, got {sets} sets of {ways} ways")
         self.mmu = ffi.gc(mmu, lib.xp_mmu_free)
+        self._fault = ffi.new("struct xp_fault_info *")
+        self._connect(timeout)
+
+    def _connect(self, timeout: float) -> None:
+        """Make the queue, and have the MMU set A and D bits through the hypervisor."""
+        self.queue = UpdateQueue(self._g)
         self._link = ffi.new("struct xp_mmu_link *")
         scratch = ffi.cast("void *", self.queue.scratch)
-        lib.xp_mmu_connect(self.mmu, self._link, g.hypercalls.core, scratch, int(timeout * 1e9))
-        self._fault = ffi.new("struct xp_fault_info *")
+        lib.xp_mmu_connect(self.mmu, self._link, self._g.hypercalls.core, scratch, int(timeout * 1e9))
+
+    def _root(self) -> None:
+        """Make the top-level table and pin it."""
         self.top = self._table(len(self._shifts), 0)
         if self.mode == "x86_32p":
             self._branch(3, 3 << self._shifts[2])           # what the hypervisor's part hangs on
@@ -272,4 +296,5 @@ class AddressSpace:
         for page in self._tables.values():
             page.free()
         self._tables.clear()
-        self.queue.free()
+        if not self._shares:
+            self.queue.free()

@@ -1,0 +1,146 @@
+"""The kernel: what it is made of, how it boots and how it ends.
+
+    def guest(g):
+        return Kernel(g).run(init)
+
+run() makes the first process and lends it the CPU; when that one has ended, what it left behind is killed and everything given back.
+Any thread here is either the one that has the CPU or waits for it (strand.py), so nothing needs a lock.
+"""
+# Tour G:110
+
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from xenproc.errors import XenprocError
+from xenproc.guest.minikernel import lifecycle
+from xenproc.guest.minikernel.files import ConsoleFile
+from xenproc.guest.minikernel.frames import Frames
+from xenproc.guest.minikernel.process import Ended, Process, Program, Replaced, State
+from xenproc.guest.minikernel.sched import TICK_NS, Scheduler
+from xenproc.guest.minikernel.signals import Signal
+from xenproc.guest.minikernel.space import UserSpace
+from xenproc.guest.minikernel.strand import Strands
+from xenproc.guest.minikernel.traps import Traps
+from xenproc.guest.minikernel.user import Sys
+from xenproc.units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from xenproc.guest.kernel import Guest
+
+_BALLOON_NS = 100_000_000
+
+
+class Kernel:
+    """The kernel of one guest. pages: `counters` "demand", "copied", "reused", "forked"; traps: g.cpu.counters.
+
+    programs: what exec finds, by name. fast: system calls go straight to the kernel; else through the hypervisor. validated: see
+    bare.py.
+    """
+
+    def __init__(
+        self, g: "Guest", programs: Mapping[str, Program] | None = None, fast: bool = True, validated: bool = True
+    ) -> None:
+        self.g = g
+        self.cpu = g.cpu
+        self.programs = dict(programs or {})
+        self.counters: Counter[str] = Counter()
+        self.frames = Frames(g)
+        self.space = UserSpace(g, validated)        # the kernel's own: current while a process's is taken apart
+        self.table: dict[int, Process] = {}
+        self.strands = Strands()
+        self.traps = Traps(self, fast)
+        self.sched = Scheduler(self)
+        self._last_pid = 0
+        self._balloon_at = 0
+        self._over: BaseException | int | None = None
+        self._done = threading.Event()
+
+    # ---- from the first process to the last ----
+
+    def run(self, init: Callable[..., Any], *args: Any) -> int:
+        """Run init(sys, *args) as process 1 in ring 3, and all that comes of it; return its exit status, or minus a signal.
+
+        Raises OutOfMemory (not even the first process has room), XenprocError (all processes wait for each other).
+        """
+        first = lifecycle.first(self, Program(init), args)
+        console = ConsoleFile()
+        console.users = 3
+        first.files = {0: console, 1: console, 2: console}
+        self.g.clock.set_periodic(TICK_NS)
+        self.sched.make_ready(first)
+        booted = self.sched.start(first)
+        self._done.wait()
+        self.cpu.switch(booted)
+        self.g.clock.stop_periodic()
+        self.strands.close()
+        if isinstance(self._over, BaseException):
+            raise XenprocError(f"kernel panic: {self._over}") from self._over
+        assert self._over is not None
+        return self._over
+
+    def body(self, process: Process) -> None:
+        """What a strand does for a process: run it in ring 3, whatever it becomes, until it has ended."""
+        try:
+            lifecycle.exit_(self, process, self._in_ring_3(process))
+            assert process.strand is not None
+            self.strands.give_back(process.strand)
+            if process.pid == 1:
+                self._finish(process.status)
+            else:
+                self.sched.leave()
+        except BaseException as error:  # of the kernel's own: whoever boots must learn of it, nobody else can
+            self._finish(error)
+
+    def _in_ring_3(self, process: Process) -> int:
+        sys = Sys(self.cpu, process)
+        while True:
+            main, args = process.entry
+            try:
+                result = self.cpu.run_user(main, sys, *args)
+                return result & 0xFF if isinstance(result, int) else 0
+            except Replaced:
+                continue
+            except Ended as end:
+                return end.status
+            except Exception:
+                if process.ended is not None:
+                    return process.ended
+                self.g.console.print(f"process {process.pid}: {traceback.format_exc()}")
+                return 1
+
+    def _finish(self, how: BaseException | int) -> None:
+        self._over = how
+        self._done.set()
+
+    # ---- what all parts need ----
+
+    @property
+    def current(self) -> Process:
+        """The process that has the CPU."""
+        assert self.sched.current is not None
+        return self.sched.current
+
+    def next_pid(self) -> int:
+        """Return a number that no process has had."""
+        self._last_pid += 1
+        return self._last_pid
+
+    def stack_top(self, pfn: int) -> int:
+        """Where a kernel stack in this page begins."""
+        return self.frames.address(pfn) + PAGE_SIZE
+
+    def kill_all(self) -> None:
+        """Send SIGKILL to all but the first process."""
+        for process in list(self.table.values()):
+            if process.pid != 1 and process.state is not State.ZOMBIE:
+                self.sched.signal(process, Signal.KILL)
+
+    def obey_balloon(self) -> None:
+        """Do what Domain0 wants of the domain's memory; asked for at most ten times a second."""
+        now = self.g.clock.system_time()
+        if now >= self._balloon_at:
+            self._balloon_at = now + _BALLOON_NS
+            self.g.balloon.obey()

@@ -1,0 +1,233 @@
+"""The system calls: numbers (Linux' for i386, where there is one), arguments, what each does.
+
+Each gets the kernel, the calling process and its arguments, as numbers that a process chose: an address is read and written through
+the process's own page tables, with its own rights. Results are numbers; errors are raised and become negative numbers (traps.py).
+"""
+# Tour G:250
+
+import errno
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from xenproc.guest.minikernel import lifecycle
+from xenproc.guest.minikernel.files import File
+from xenproc.guest.minikernel.pipe import Pipe
+from xenproc.guest.minikernel.process import MAX_FILES, Process
+from xenproc.guest.minikernel.signals import SIG_DFL, SIG_IGN, Signal
+from xenproc.guest.minikernel.vm import Refused
+
+if TYPE_CHECKING:
+    from xenproc.guest.minikernel.kernel import Kernel
+
+_LONGEST = 1 << 20              # bytes of one read or write; a longer one is shortened
+
+
+class Call(IntEnum):
+    """The numbers."""
+
+    exit = 1
+    fork = 2
+    read = 3
+    write = 4
+    close = 6
+    wait = 7
+    exec = 11
+    getpid = 20
+    kill = 37
+    dup = 41
+    pipe = 42
+    signal = 48
+    getppid = 64
+    mmap = 90
+    munmap = 91
+    sigreturn = 119
+    mprotect = 125
+    sched_yield = 158
+    nanosleep = 162
+    sbrk = 445                  # Linux has brk; xv6 has this
+
+
+# ---- processes ----
+
+def exit_(kernel: "Kernel", process: Process, status: int) -> int:
+    """End. Does not return."""
+    lifecycle.end(process, status & 0xFF)
+    return 0
+
+
+def fork(kernel: "Kernel", process: Process, main: Any, *args: Any) -> int:
+    """A child that runs main(sys, *args); its pid."""
+    if not callable(main):
+        raise Refused(errno.EINVAL)
+    return lifecycle.fork(kernel, process, main, args)
+
+
+def exec_(kernel: "Kernel", process: Process, name: Any, *args: Any) -> int:
+    """Run a program of the kernel's table instead. Does not return."""
+    if not isinstance(name, str):
+        raise Refused(errno.EINVAL)
+    return lifecycle.exec_(kernel, process, name, args)
+
+
+def wait(kernel: "Kernel", process: Process, status_at: int) -> int:
+    """Wait for a child; its pid. Its status is written at an address, as 4 bytes, unless that is 0."""
+    pid, status = lifecycle.wait(kernel, process)
+    if status_at:
+        kernel.traps.copy_out(process, status_at, status.to_bytes(4, "little", signed=True))
+    return pid
+
+
+def getpid(kernel: "Kernel", process: Process) -> int:
+    """Its number."""
+    return process.pid
+
+
+def getppid(kernel: "Kernel", process: Process) -> int:
+    """Its parent's number, 0 for the first process."""
+    return process.parent.pid if process.parent else 0
+
+
+def sched_yield(kernel: "Kernel", process: Process) -> int:
+    """Let others run."""
+    kernel.sched.yield_()
+    return 0
+
+
+def nanosleep(kernel: "Kernel", process: Process, ns: int) -> int:
+    """Sleep so many ns at least."""
+    if ns < 0:
+        raise Refused(errno.EINVAL)
+    until = kernel.g.clock.system_time() + ns
+    while kernel.g.clock.system_time() < until:
+        kernel.sched.sleep_on(process.context, until)
+    return 0
+
+
+# ---- signals ----
+
+def kill(kernel: "Kernel", process: Process, pid: int, number: int) -> int:
+    """Send a signal; 0 only asks whether the process is there."""
+    target = kernel.table.get(pid)
+    if number != 0 and number not in Signal.__members__.values():
+        raise Refused(errno.EINVAL)
+    if target is None:
+        raise Refused(errno.ESRCH)
+    if number:
+        kernel.sched.signal(target, number)
+    return 0
+
+
+def signal(kernel: "Kernel", process: Process, number: int, action: Any) -> Any:
+    """Set what a signal does; what it did before: SIG_DFL, SIG_IGN or a callable."""
+    if number not in Signal.__members__.values() or number == Signal.KILL:
+        raise Refused(errno.EINVAL)
+    if not callable(action) and action not in (SIG_DFL, SIG_IGN):
+        raise Refused(errno.EINVAL)
+    before = process.signals.handlers.pop(number, SIG_DFL)
+    if action != SIG_DFL:
+        process.signals.handlers[number] = action
+    return before
+
+
+def sigreturn(kernel: "Kernel", process: Process, number: int) -> int:
+    """A handler has ended: its signal need not wait any more."""
+    process.signals.held.discard(number)
+    return 0
+
+
+# ---- files ----
+
+def _file(process: Process, fd: int) -> File:
+    if fd not in process.files:
+        raise Refused(errno.EBADF)
+    return process.files[fd]
+
+
+def _new_fd(process: Process, file: File) -> int:
+    fd = process.free_fd()
+    if fd is None:
+        raise Refused(errno.EMFILE)
+    process.files[fd] = file
+    return fd
+
+
+def read(kernel: "Kernel", process: Process, fd: int, va: int, nr: int) -> int:
+    """Read up to nr bytes to an address; how many, 0 at the end."""
+    file = _file(process, fd)
+    if nr < 0:
+        raise Refused(errno.EINVAL)
+    data = file.read(kernel, min(nr, _LONGEST))
+    kernel.traps.copy_out(process, va, data)
+    return len(data)
+
+
+def write(kernel: "Kernel", process: Process, fd: int, va: int, nr: int) -> int:
+    """Write nr bytes from an address; how many were taken."""
+    file = _file(process, fd)
+    if nr < 0:
+        raise Refused(errno.EINVAL)
+    return file.write(kernel, kernel.traps.copy_in(process, va, min(nr, _LONGEST)))
+
+
+def close(kernel: "Kernel", process: Process, fd: int) -> int:
+    """Give a descriptor up."""
+    _file(process, fd).put()
+    del process.files[fd]
+    return 0
+
+
+def dup(kernel: "Kernel", process: Process, fd: int) -> int:
+    """Another descriptor of the same file, the lowest that is free."""
+    new = _new_fd(process, _file(process, fd))
+    process.files[new].get()
+    return new
+
+
+def pipe(kernel: "Kernel", process: Process, fds_at: int) -> int:
+    """A pipe; the descriptors of its ends, for reading and for writing, are written at an address, 4 bytes each."""
+    if len(process.files) + 2 > MAX_FILES:
+        raise Refused(errno.EMFILE)
+    reader, writer = Pipe(kernel).ends()
+    fds = _new_fd(process, reader), _new_fd(process, writer)
+    try:
+        kernel.traps.copy_out(process, fds_at, b"".join(fd.to_bytes(4, "little") for fd in fds))
+    except BaseException:
+        for fd in fds:
+            close(kernel, process, fd)
+        raise
+    return 0
+
+
+# ---- memory ----
+
+def mmap(kernel: "Kernel", process: Process, length: int, rights: int) -> int:
+    """A new region of zeros, private; its address."""
+    return process.vm.mmap(length, rights)
+
+
+def munmap(kernel: "Kernel", process: Process, va: int, length: int) -> int:
+    """Take memory away."""
+    process.vm.munmap(va, length)
+    return 0
+
+
+def mprotect(kernel: "Kernel", process: Process, va: int, length: int, rights: int) -> int:
+    """Change rights."""
+    process.vm.mprotect(va, length, rights)
+    return 0
+
+
+def sbrk(kernel: "Kernel", process: Process, change: int) -> int:
+    """Move the heap's end; where it was."""
+    return process.vm.sbrk(change)
+
+
+# number -> (what does it, its arguments: i a number, o anything, * any more)
+CALLS: dict[int, tuple[Callable[..., Any], str]] = {
+    Call.exit: (exit_, "i"), Call.fork: (fork, "o*"), Call.exec: (exec_, "o*"), Call.wait: (wait, "i"),
+    Call.getpid: (getpid, ""), Call.getppid: (getppid, ""), Call.sched_yield: (sched_yield, ""), Call.nanosleep: (nanosleep, "i"),
+    Call.kill: (kill, "ii"), Call.signal: (signal, "io"), Call.sigreturn: (sigreturn, "i"),
+    Call.read: (read, "iii"), Call.write: (write, "iii"), Call.close: (close, "i"), Call.dup: (dup, "i"), Call.pipe: (pipe, "i"),
+    Call.mmap: (mmap, "ii"), Call.munmap: (munmap, "ii"), Call.mprotect: (mprotect, "iii"), Call.sbrk: (sbrk, "i"),
+}
