@@ -24,7 +24,7 @@ static bool closed(const struct xp_direct *d)
     return atomic_load_explicit(&d->mine->closed, memory_order_acquire) != 0; /* with xp_direct_close_page */
 }
 
-int xp_direct_send(struct xp_direct *d)
+static int send(struct xp_direct *d)
 {
     if (closed(d))
         return -XEN_ENOTCONN;
@@ -57,6 +57,13 @@ int xp_direct_send(struct xp_direct *d)
     return 1;
 }
 
+int xp_direct_send(struct xp_direct *d)
+{
+    int ret = send(d);
+    xp_gtrace(d->tracer, XP_TRACE_rings, XP_TT_send, d->port, (uint64_t)(int64_t)ret);
+    return ret;
+}
+
 /* The load keeps a spinner from taking the line away from the sender. */
 static bool take(struct xp_direct *d)
 {
@@ -85,7 +92,9 @@ static int sleep_once(struct xp_direct *d, int mode, int64_t deadline)
     if (ret != 0)
         return ret == 1 ? 0 : ret;
     d->slept++;
+    xp_gtrace(d->tracer, XP_TRACE_rings, XP_TT_wait, d->port, 0);
     ret = xp_sem_sleep(&mine->sem, &d->waiter, mode, deadline);
+    xp_gtrace(d->tracer, XP_TRACE_rings, XP_TT_woken, d->port, (uint64_t)(int64_t)ret);
     int got = xp_direct_take(d);
     if (got != 0)
         return got == 1 ? 0 : got;

@@ -12,6 +12,7 @@
 #ifndef XP_DIRECT_H
 #define XP_DIRECT_H
 
+#include "gtrace.h"
 #include "sem.h"
 
 enum { XP_AWAKE = 0, XP_SLEEP_SEM = 1, XP_SLEEP_FD = 2 };
@@ -38,6 +39,8 @@ struct xp_direct {
     int wait_fd;                /* eventfd that the peer writes while we sleep in poll/epoll, or -1 */
     int wake_fd;                /* the peer's eventfd, or -1: then XP_SLEEP_FD needs the hypervisor (xp_direct_send returns -XEN_EAGAIN) */
     uint64_t sent, woken, slept;/* counters */
+    const struct xp_gtracer *tracer; /* gtrace.h, or NULL */
+    uint32_t port;              /* what a trace calls it */
 };
 
 void xp_direct_init(struct xp_direct *d, void *page, unsigned side, int wait_fd, int wake_fd);

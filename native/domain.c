@@ -6,6 +6,7 @@
 #include "board.h"
 #include "console.h"
 #include "dispatch.h"
+#include "domtrace.h"
 #include "evtchn.h"
 #include "grant.h"
 #include "hv.h"
@@ -204,6 +205,7 @@ int xp_domain_start(struct xp_hv *hv, xp_domid_t domid)
         xp_clock_new_domain(d);
         xp_cpu_add(d);
         xp_trace(&hv->tracer, XP_TRACE_life, XP_TT_start, domid, 0, 0);
+        xp_domain_trace(d, atomic_load_explicit(&hv->tracer.classes, memory_order_relaxed));
         xp_board_changed(hv);
     }
     xp_hv_unlock(hv);
@@ -300,6 +302,7 @@ static int teardown_step(struct xp_domain *d)
     if (ret != 0)
         return ret;
     xp_board_destroy(d);
+    xp_domain_trace_free(d);
     if (xp_mm_teardown(d) != 0)
         return 1;
     if (d->page_list != XP_FRAME_END) {

@@ -127,6 +127,13 @@ struct xp_domain {
     bool hot;                    /* looked at without a doorbell */
     uint8_t idle_rings;          /* doorbells in a row with nothing behind them */
 
+    /* domtrace.c: the ring that it records into itself */
+    struct {
+        xp_mfn_t mfn;
+        bool made, works;        /* has frames; and they are all in its window */
+        uint64_t pos, since;     /* read so far; the TSC when recording began */
+    } gtrace;
+
     /* console.c */
     uint8_t *console;            /* ring of XP_CONSOLE_BYTES, made at the first write */
     uint64_t console_prod;
@@ -167,6 +174,7 @@ struct xp_hv {
     struct xp_clock clock;       /* clock.h */
     struct xp_timers timers;     /* timer.h: every deadline there is */
     struct xp_tracer tracer;     /* trace.h */
+    uint64_t gtrace_lost;        /* domtrace.c: records that domains overwrote before they were fetched */
 
     struct xp_cpus *cpus;        /* cpu.h; NULL: the kernel alone schedules */
 

@@ -3,6 +3,8 @@
  */
 #include "hv.h"
 
+#include "domtrace.h"
+
 #include "board.h"
 #include "dispatch.h"
 #include "evtchn.h"
@@ -223,6 +225,8 @@ int xp_hv_trace_start(struct xp_hv *hv, int fd, uint32_t nr_cpus, uint32_t nr_re
     xp_hv_lock(hv);
     int ret = xp_tracer_open(&hv->tracer, fd, nr_cpus, nr_records, classes);
     xp_hv_unlock(hv);
+    if (ret == 0)
+        xp_hv_trace_domains(hv, classes);
     return ret;
 }
 
@@ -231,6 +235,7 @@ void xp_hv_trace_stop(struct xp_hv *hv)
     xp_hv_lock(hv);
     xp_tracer_close(&hv->tracer);
     xp_hv_unlock(hv);
+    xp_hv_trace_domains(hv, 0);
 }
 
 uint64_t xp_hv_audit(struct xp_hv *hv)

@@ -101,7 +101,9 @@ struct xp_call_page {
     _Atomic uint32_t hv_awake;   /* 1: the hypervisor looks at this page by itself, no doorbell needed */
     _Atomic uint32_t hv_cpu;     /* the CPU it last ran on: a hint */
     _Atomic uint32_t tlb_generation; /* one more each time that a TLB must be flushed as a whole */
-    uint8_t pad0[52];
+    _Atomic uint32_t trace_classes; /* what the domain records of itself (gtrace.h), into the frames from trace_mfn on */
+    uint64_t trace_mfn;
+    uint8_t pad0[40];
     /* line 1: [GST] */
     _Atomic uint32_t submitted;  /* bit n: slot n has been submitted; [HV] clears what it takes */
     _Atomic uint32_t gst_cpu;    /* a hint */

@@ -56,6 +56,8 @@ struct xp_ring {
     uint32_t nr_pages;
     struct xp_sem_waiter alone; /* spins where there is no direct end */
     uint64_t pushes, notified;  /* counters: pushes, and those that told the peer */
+    const struct xp_gtracer *tracer; /* gtrace.h, or NULL */
+    uint32_t port;              /* of its event channel: what a trace calls it */
     uint8_t *page[XP_RING_MAX_PAGES];
 };
 

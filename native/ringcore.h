@@ -111,6 +111,8 @@ static inline void ring_slot_read(const struct xp_ring *r, uint32_t index, void 
 
 /* ---- producing and consuming, the same for both ends ---- */
 
+static inline uint32_t ring_number(const struct xp_ring *r, uint32_t nr) { return (r->port & 0xffff) | nr << 16; }
+
 /* Shows `prod`; 1 if the peer asked to be told between `old` (excluded) and `prod` (included). */
 static inline int ring_push(struct xp_ring *r, _Atomic uint32_t *prod, const _Atomic uint32_t *event, uint32_t old, uint32_t new)
 {
@@ -119,11 +121,11 @@ static inline int ring_push(struct xp_ring *r, _Atomic uint32_t *prod, const _At
     XP_FAULT_POINT("ring.push.after_prod");
     atomic_thread_fence(memory_order_seq_cst); /* with the fence in ring_final_check() */
     uint32_t wanted_at = atomic_load_explicit(event, memory_order_relaxed);
+    int told = (uint32_t)(new - wanted_at) < (uint32_t)(new - old);
     r->pushes++;
-    if ((uint32_t)(new - wanted_at) >= (uint32_t)(new - old))
-        return 0;
-    r->notified++;
-    return 1;
+    xp_gtrace(r->tracer, XP_TRACE_rings, XP_TT_push, ring_number(r, new - old), new | (uint64_t)told << 32);
+    r->notified += (unsigned)told;
+    return told;
 }
 
 /* How many entries the peer has produced and we have not consumed; at most `limit` is possible. */
@@ -207,6 +209,8 @@ static inline int front_get(struct xp_front *f, void *rsps, uint32_t max)
     }
     XP_FAULT_POINT("ring.get.copied");
     f->rsp_cons += n;
+    if (n != 0)
+        xp_gtrace(f->r.tracer, XP_TRACE_rings, XP_TT_take, ring_number(&f->r, n), f->rsp_cons);
     return (int)n;
 }
 
@@ -235,6 +239,8 @@ static inline int back_get(struct xp_back *b, void *reqs, uint32_t max)
         ring_slot_read(&b->r, b->req_cons + i, req, b->r.req_size);
     XP_FAULT_POINT("ring.get.copied");
     b->req_cons += n;
+    if (n != 0)
+        xp_gtrace(b->r.tracer, XP_TRACE_rings, XP_TT_take, ring_number(&b->r, n), b->req_cons);
     return (int)n;
 }
 

@@ -25,19 +25,16 @@ static uint64_t word_of(uint16_t type, uint16_t domid, uint32_t number)
 
 /* ---- writing ---- */
 
-static struct xp_trace_ring *ring_of(const struct xp_tracer *t)
+static struct xp_trace_ring *ring_of(const struct xp_tracer *t, uint32_t cpu)
 {
-    uint32_t cpu = (uint32_t)sched_getcpu() % t->nr_cpus;
-    return (struct xp_trace_ring *)(void *)(t->memory + cpu * xp_trace_ring_bytes(t->nr_records));
+    return (struct xp_trace_ring *)(void *)(t->memory + cpu % t->nr_cpus * xp_trace_ring_bytes(t->nr_records));
 }
 
-void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t number, uint64_t value)
+void xp_trace_put_in(struct xp_trace_ring *ring, uint32_t nr_records, uint64_t tsc, uint16_t type, uint16_t domid, uint32_t number,
+                     uint64_t value)
 {
-    struct xp_trace_ring *ring = ring_of(t);
-    /* A move to another CPU between the two lines only means a ring with two writers. */
     uint64_t pos = atomic_fetch_add_explicit(&ring->head, 1, memory_order_relaxed);
-    struct xp_trace_record *r = &ring->record[pos & (t->nr_records - 1)];
-    uint64_t tsc = xp_tsc();
+    struct xp_trace_record *r = &ring->record[pos & (nr_records - 1)];
     atomic_store_explicit(&r->check, 0, memory_order_relaxed);
     /* Pairs with the reader's fence: it does not see what follows under the old check. */
     atomic_thread_fence(memory_order_release);
@@ -48,6 +45,17 @@ void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t n
     __atomic_store_n(&r->value, value, __ATOMIC_RELAXED);
     /* Pairs with the reader's acquire. */
     atomic_store_explicit(&r->check, check_of(pos, tsc, word_of(type, domid, number), value), memory_order_release);
+}
+
+void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t number, uint64_t value)
+{
+    /* A move to another CPU meanwhile only means a ring with two writers. */
+    xp_trace_put_in(ring_of(t, (uint32_t)sched_getcpu()), t->nr_records, xp_tsc(), type, domid, number, value);
+}
+
+void xp_trace_copy(struct xp_tracer *t, const struct xp_trace_seen *r, uint32_t cpu, uint16_t domid)
+{
+    xp_trace_put_in(ring_of(t, cpu), t->nr_records, r->tsc, r->type, domid, r->number, r->value);
 }
 
 int xp_tracer_open(struct xp_tracer *t, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes)

@@ -17,7 +17,8 @@
 
 #include <stdatomic.h>
 
-enum xp_trace_class { XP_TRACE_hypercalls = 1, XP_TRACE_events = 2, XP_TRACE_traps = 4, XP_TRACE_sched = 8, XP_TRACE_life = 16 };
+enum xp_trace_class { XP_TRACE_hypercalls = 1, XP_TRACE_events = 2, XP_TRACE_traps = 4, XP_TRACE_sched = 8, XP_TRACE_life = 16,
+                      XP_TRACE_rings = 32 };
 
 enum xp_trace_type {
     XP_TT_none = 0,
@@ -42,6 +43,15 @@ enum xp_trace_type {
     XP_TT_sched_charge,  /* number: ns it ran */
     XP_TT_sched_decide,  /* number: CPU, domid: who was chosen, 0: nobody */
     XP_TT_sched_slice,   /* of the decision before, number: CPU, value: ns */
+
+    /* Recorded by a domain (gtrace.h); number: the port of the ring's or channel's event, for push and take | how many << 16. */
+    XP_TT_GUEST_FIRST = 64,
+    XP_TT_push = 64,     /* value: the index, bit 32: the peer wants to be told */
+    XP_TT_take,          /* value: the index */
+    XP_TT_send,          /* an event straight to the peer, value: 1 it was woken, 0 it was awake */
+    XP_TT_wait,          /* sleeps until an event comes */
+    XP_TT_woken,         /* value: result */
+    XP_TT_GUEST_LAST = XP_TT_woken,
 };
 
 struct xp_trace_record {
@@ -79,6 +89,12 @@ struct xp_tracer {
 int xp_tracer_open(struct xp_tracer *t, int fd, uint32_t nr_cpus, uint32_t nr_records, uint32_t classes);
 void xp_tracer_close(struct xp_tracer *t);
 
+static inline bool xp_tracer_on(const struct xp_tracer *t) { return atomic_load_explicit(&t->classes, memory_order_relaxed) != 0; }
+
+/* Into one ring of nr_records. */
+void xp_trace_put_in(struct xp_trace_ring *ring, uint32_t nr_records, uint64_t tsc, uint16_t type, uint16_t domid, uint32_t number,
+                     uint64_t value);
+
 void xp_trace_put(struct xp_tracer *t, uint16_t type, uint16_t domid, uint32_t number, uint64_t value);
 
 /* The one branch. */
@@ -101,6 +117,9 @@ struct xp_trace_seen {
  * one that is being written, unless the ring has gone on for long.
  */
 uint32_t xp_trace_read(const void *ring, uint32_t nr_records, uint64_t *pos, struct xp_trace_seen *out, uint32_t max, uint64_t *lost);
+
+/* Puts a record read elsewhere into cpu's ring (any number), as domid's. */
+void xp_trace_copy(struct xp_tracer *t, const struct xp_trace_seen *record, uint32_t cpu, uint16_t domid);
 
 /* What a record costs: n of them, in ticks of the TSC. */
 uint64_t xp_trace_cost(struct xp_tracer *t, uint32_t n);

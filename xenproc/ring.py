@@ -56,6 +56,8 @@ class _End:
         self._wait.direct = event.core if event is not None else ffi.NULL
         self._wait.mode = MODES[mode] | lib.XP_WAIT_SIGNALS
         self._wait.timeout_ns = timeout_ns(timeout)
+        if event is not None:
+            self._core.r.tracer, self._core.r.port = event.core.tracer, event.core.port
         self._closed = False
 
     @property

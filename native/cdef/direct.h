@@ -19,6 +19,8 @@ struct xp_direct {
     uint64_t sent;
     uint64_t woken;
     uint64_t slept;
+    const struct xp_gtracer *tracer;
+    uint32_t port;
     ...;
 };
 

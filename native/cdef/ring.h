@@ -18,6 +18,8 @@ struct xp_ring {
     int32_t closed;
     uint32_t nr_pages;
     uint64_t pushes, notified;
+    const struct xp_gtracer *tracer;
+    uint32_t port;
     ...;
 };
 struct xp_front {

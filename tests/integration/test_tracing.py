@@ -44,7 +44,8 @@ def test_what_a_domain_does_is_recorded(hv, client):
     seen = names(recording, domain.domid)
     assert recording.lost == 0
     assert seen[0] == "start" and seen[-1] == "end" and seen.count("alarm") == 5
-    assert seen.count("trap") == 5 and seen.count("block") == seen.count("wake") >= 5
+    # It blocks each time, unless its alarm went off before it came to that.
+    assert seen.count("trap") == 5 and 1 <= seen.count("block") == seen.count("wake")
     traps = [r.value for r in recording.collected if type_name(r.type) == "trap"]
     assert traps == [0xABC000 + i for i in range(5)]
     calls = [piece for piece in slices(recording.collected) if piece["name"] == "set_timer_op"]
@@ -94,7 +95,7 @@ def test_the_last_one_wins(hv, client):
     assert not any(type_name(r.type) == "trap" for r in first.collected)
 
 
-@pytest.mark.parametrize("arguments", [{"classes": ()}, {"classes": ("rings",)}, {"records": 255}, {"records": 300}, {"records": 1 << 25}])
+@pytest.mark.parametrize("arguments", [{"classes": ()}, {"classes": ("vifs",)}, {"records": 255}, {"records": 300}, {"records": 1 << 25}])
 def test_what_is_refused(client, arguments):
     with pytest.raises(xenproc.ConfigError, match="trace: expected"):
         Recording(client, **arguments)
@@ -129,6 +130,6 @@ def test_the_command_writes_what_a_browser_opens(hv, tmp_path, capsys):
     assert len(alarms) > 10 and {e["tid"] for e in alarms} == {domain.domid}
     assert {"args": {"name": f"domain {domain.domid} ticking"}, "name": "thread_name", "ph": "M", "pid": 1, "tid": domain.domid} in (
         found["traceEvents"])
-    assert set(CLASSES) == {"hypercalls", "events", "traps", "sched", "life"}
+    assert set(CLASSES) == {"hypercalls", "events", "traps", "sched", "life", "rings"}
     domain.destroy()
     domain.join(10)

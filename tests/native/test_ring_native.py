@@ -10,7 +10,7 @@ from helpers import require
 
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE.parent.parent / "native"
-SOURCES = [NATIVE / name for name in ("ring.c", "ringwait.c", "ringloop.c", "direct.c", "sem.c", "spin.c")]
+SOURCES = [NATIVE / name for name in ("ring.c", "ringwait.c", "ringloop.c", "direct.c", "gtrace.c", "trace.c", "sem.c", "spin.c")]
 FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE", f"-I{NATIVE}", f"-I{HERE}", "-pthread"]
 ASAN = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # It does not know fences, which order index and event words; payload is ordered by release and acquire, which it does know.

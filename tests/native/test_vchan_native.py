@@ -5,7 +5,7 @@ import re
 import cc
 import pytest
 
-CORE = ["vchan.c", "vchan_stream.c", "vchan_msg.c", "vchan_wait.c", "direct.c", "sem.c", "spin.c"]
+CORE = ["vchan.c", "vchan_stream.c", "vchan_msg.c", "vchan_wait.c", "direct.c", "gtrace.c", "trace.c", "sem.c", "spin.c"]
 POLL, ADAPTIVE, BLOCK = 0, 1, 2
 SOURCES = "".join((cc.NATIVE / name).read_text() for name in [*CORE[:4], "vchan_dir.h"])
 FAULT_POINTS = sorted(set(re.findall(r'XP_FAULT_POINT\("([^"]+)"\)', SOURCES)))

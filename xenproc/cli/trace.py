@@ -20,7 +20,7 @@ EVERY_S = 0.05
 @click.option("-c", "--class", "classes", multiple=True, type=click.Choice(list(CLASSES)), help="What; may be given again. Default: all.")
 @click.option("--records", type=int, default=RECORDS, show_default=True, help="What each CPU's ring holds: a power of two.")
 def trace(hv: int | None, output: TextIO, seconds: float, classes: tuple[str, ...], records: int) -> None:
-    """Record hypercalls, events, traps and scheduling, and write Chrome's trace JSON: one track a domain.
+    """Record hypercalls, events, traps, scheduling and rings, and write Chrome's trace JSON: one track a domain.
 
     Open it in chrome://tracing or ui.perfetto.dev. Records that were overwritten before they could be read are counted.
     """

@@ -1,4 +1,4 @@
-"""A recording of what a hypervisor and its domains do: hypercalls, events, traps, scheduling.
+"""A recording of what a hypervisor and its domains do: hypercalls, events, traps, scheduling, rings.
 
     with Recording(client) as recording:
         ...
@@ -21,7 +21,7 @@ from xenproc.native import ffi, lib
 
 CLASSES = {
     "hypercalls": lib.XP_TRACE_hypercalls, "events": lib.XP_TRACE_events, "traps": lib.XP_TRACE_traps, "sched": lib.XP_TRACE_sched,
-    "life": lib.XP_TRACE_life,
+    "life": lib.XP_TRACE_life, "rings": lib.XP_TRACE_rings,
 }
 RECORDS = 1 << 16       # a CPU: 2 MiB
 MAX_RECORDS = 1 << 24
@@ -77,6 +77,10 @@ class Recording:
 
     def collect(self) -> int:
         """Take what is new in the rings; return how many records that were. What was overwritten or torn is added to `lost`."""
+        self.lost += self._client.call("trace_gather")
+        return self._take()
+
+    def _take(self) -> int:
         seen, lost, before = ffi.new("struct xp_trace_seen[]", _BATCH), ffi.new("uint64_t *"), len(self.collected)
         for cpu in range(self.cpus):
             ring = self._base + cpu * self._stride
@@ -91,8 +95,8 @@ class Recording:
         """Record no more, and take what is left. Twice is harmless."""
         if self._map.closed:
             return
-        self._client.call("trace_stop")
-        self.collect()
+        self.lost += self._client.call("trace_stop")
+        self._take()
         self._names_now()
         self.collected.sort(key=lambda record: record.ns)
         ffi.release(self._base)
@@ -110,6 +114,7 @@ def type_name(number: int) -> str:
     return _TYPES.get(number, f"type {number}")
 
 
+_LASTING = {"call": "call", "block": "blocked", "sleep": "asleep", "wait": "waits for an event"}
 _TYPES: dict[int, str] = {
     getattr(lib, name): name.removeprefix("XP_TT_") for name in dir(lib) if name.startswith("XP_TT_") and name != "XP_TT_none"
 }
@@ -118,17 +123,17 @@ _TYPES: dict[int, str] = {
 def slices(records: list[Record]) -> list[dict[str, Any]]:
     """Return what lasted and what happened at once, as dicts of ns, dur (None: at once), domid, cpu, name, args.
 
-    A call lasts from its record to its answer's, a block to its wake, the dispatcher's sleep to its end; what has not ended is
+    A call lasts until its answer, a block until its wake, a wait and the dispatcher's sleep until their ends; what has not ended is
     left out, and so is an end without a beginning.
     """
     from xenproc.abi import Hypercall
 
     open_: dict[tuple[str, int, int], Record] = {}
-    ends = {"answer": "call", "wake": "block", "awake": "sleep"}
+    ends = {"answer": "call", "wake": "block", "awake": "sleep", "woken": "wait"}
     found = []
     for record in records:
         name = type_name(record.type)
-        if name in ("call", "block", "sleep"):
+        if name in ends.values():
             slot = record.number >> 16 if name == "call" else record.number
             open_[name, record.domid, slot] = record
         elif name in ends:
@@ -136,13 +141,20 @@ def slices(records: list[Record]) -> list[dict[str, Any]]:
             if begun is None:
                 continue
             value = record.value - (1 << 64) if record.value >> 63 else record.value
-            title, args = ("asleep" if name == "awake" else "blocked"), {"result": value}
+            title, args = _LASTING[ends[name]], {"result": value}
             if name == "answer":
                 nr = begun.number & 0xFFFF
                 title = Hypercall(nr).name if nr in _CALLS else f"hypercall {nr}"
                 args |= {"argument": begun.value, "slot": record.number}
+            elif name == "woken":
+                args["port"] = record.number
             found.append({"ns": begun.ns, "dur": record.ns - begun.ns, "domid": record.domid, "cpu": record.cpu,
                           "name": title, "args": {} if name == "awake" else args})
+        elif name in ("push", "take"):
+            args = {"port": record.number & 0xFFFF, "entries": record.number >> 16, "index": record.value & 0xFFFFFFFF}
+            if name == "push":
+                args["notify"] = bool(record.value >> 32)
+            found.append({"ns": record.ns, "dur": None, "domid": record.domid, "cpu": record.cpu, "name": name, "args": args})
         else:
             found.append({"ns": record.ns, "dur": None, "domid": record.domid, "cpu": record.cpu, "name": name,
                           "args": {"number": record.number, "value": record.value}})

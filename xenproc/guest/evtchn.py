@@ -21,8 +21,12 @@ from xenproc.units import PAGE_SHIFT, timeout_ns
 class Events:
     """The domain's ports and its shared_info."""
 
-    def __init__(self, hypercalls: Hypercalls, shared_info: int, window_base: int, boot: socket.socket) -> None:
+    def __init__(
+        self, hypercalls: Hypercalls, shared_info: int, window_base: int, boot: socket.socket, page: Any
+    ) -> None:
         self.calls = hypercalls
+        self.tracer = ffi.new("struct xp_gtracer *")
+        lib.xp_gtracer_init(self.tracer, page, ffi.cast("void *", window_base))
         self.window_base = window_base
         self.boot = boot
         self._upcall_fd = -1
@@ -157,6 +161,7 @@ class EventChannel:
         self.wait_fd = events.receive_fd(port) if with_fds else -1
         self.core = ffi.new("struct xp_direct *")
         lib.xp_direct_init(self.core, ffi.cast("void *", page), side, self.wait_fd, -1)
+        self.core.tracer, self.core.port = events.tracer, port
 
     def send(self) -> None:
         """Tell the other end. Raises PeerGone if the channel is closed."""

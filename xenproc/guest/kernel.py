@@ -55,7 +55,7 @@ class Guest:
         self.memory.attach(self.hypercalls, self.start_info.mfn_list, self.start_info.nr_pages)
         self.console = Console(self.hypercalls)
         shared_info = self.start_info.shared_info + window_base
-        self.events = Events(self.hypercalls, shared_info, window_base, boot)
+        self.events = Events(self.hypercalls, shared_info, window_base, boot, page)
         self.clock = Clock(self.hypercalls, self.events)
         self.grants = Grants(self.hypercalls, window_base, self.memory)
         self.board = Board(self.hypercalls)
@@ -179,7 +179,7 @@ def rehearse(page: int) -> None:
     calls = Hypercalls(page, -1, ArgPool(page, 1), 0)
     with calls.struct("struct xen_sched_shutdown", reason=0):
         Console(calls)
-    Clock(calls, Events(calls, page, page, None))  # type: ignore[arg-type]
+    Clock(calls, Events(calls, page, page, None, ffi.cast("struct xp_call_page *", page)))  # type: ignore[arg-type]
     Grants(calls, page, memory)
     Board(calls)
 

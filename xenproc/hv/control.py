@@ -48,11 +48,12 @@ class Control:
                 return
             self.hv.background(self._answer(request, fds))
 
-    def _stop_trace(self) -> None:
-        """Stop recording if it is into this one's memory."""
-        if self.hv.tracing is self:
-            self.hv.tracing = None
-            trace.stop(self.hv.core)
+    def _stop_trace(self) -> int:
+        """Stop recording if it is into this one's memory; return how many records of domains were lost since the last gathering."""
+        if self.hv.tracing is not self:
+            return 0
+        self.hv.tracing = None
+        return trace.stop(self.hv.core)
 
     async def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
         try:
@@ -115,6 +116,8 @@ class Control:
             started = trace.start(hv.core, fds[0], request["cpus"], request["records"], request["classes"])
             hv.tracing = self
             return started
+        if op == "trace_gather":
+            return trace.gather(hv.core) if hv.tracing is self else 0
         if op == "trace_stop":
             return self._stop_trace()
         if op == "info":

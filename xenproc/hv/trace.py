@@ -13,6 +13,13 @@ def start(core: Any, fd: int, cpus: int, records: int, classes: int) -> dict[str
     return {"tsc_hz": info.tsc_hz, "tsc": info.compared_tsc, "ns": info.compared_ns}
 
 
-def stop(core: Any) -> None:
-    """Record no more. Twice is harmless."""
+def gather(core: Any) -> int:
+    """Fetch what the domains recorded of themselves; return how many records were overwritten before."""
+    return lib.xp_hv_trace_gather(core)
+
+
+def stop(core: Any) -> int:
+    """Record no more. Twice is harmless. Return as gather."""
+    lost = gather(core)
     lib.xp_hv_trace_stop(core)
+    return lost
