@@ -7,7 +7,7 @@
  * branch, on about what a record of the hypervisor's costs.
  * This is the domain's side; the hypervisor's: domtrace.h.
  *
- * Tour G:230
+ * Tour G:270
  */
 #ifndef XP_GTRACE_H
 #define XP_GTRACE_H
