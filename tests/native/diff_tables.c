@@ -7,6 +7,11 @@
  */
 #include "diff_tables_compare.h"
 #include "diff_tables_draw.h"
+#include "diff_tables_ext.h"
+
+static void tally(struct m *m, uint32_t op, int64_t expected);
+
+#include "diff_tables_grants.h"
 
 #define DONE_AT 4000u
 #define UNTOUCHED 0xeeeeeeeeu
@@ -15,7 +20,6 @@
 /* ---- calls ---- */
 
 static void step_other(struct m *m, uint32_t who);
-static void destroy(struct m *m, uint32_t who);
 
 /* The operation is under way: the domain's next one waits, others' do not, and it may be the end of it. */
 static bool in_the_middle(struct m *m, uint32_t who)
@@ -27,7 +31,7 @@ static bool in_the_middle(struct m *m, uint32_t who)
         const uint64_t args[6] = {0, 1, 0, DOMID_SELF};
         SAME(&m->f, hvtest_mm(m->t, (xp_domid_t)who, __HYPERVISOR_mmu_update, args, 3), XP_CALL_AGAIN);
     }
-    if (m->d[other].alive)
+    if (m->d[other].alive && !m_uses(m, other, 0))
         step_other(m, other);
     compare(m, who, false);
     if (one_in(m, 8)) {
@@ -286,64 +290,6 @@ static void step_descriptor(struct m *m, uint32_t who)
     SAME(&m->f, ret, expected);
 }
 
-/* ---- grants ---- */
-
-static void step_map(struct m *m, uint32_t who)
-{
-    uint32_t granter = 1 + pick(&m->f, NR), slot = pick(&m->f, MAPS);
-    if (granter == who || !m->d[granter].alive)
-        return;
-    uint64_t mfn = typed(m, granter, one_in(m, 3) ? WRITABLE : one_in(m, 3) ? L1 : NONE);
-    if (!m_own(m, granter, mfn) || m->frame[mfn].hv || m->map[slot].mfn != 0)
-        return;
-    const bool writes = one_in(m, 2);
-    struct xen_grant_entry_v1 *entry = (struct xen_grant_entry_v1 *)hvtest_frame(m->t, m->d[granter].grants) + 8 + slot;
-    struct xen_gnttab_map_grant_ref op = {.flags = writes ? 2 : 6, .ref = 8 + slot, .dom = (uint16_t)granter};
-    *entry = (struct xen_grant_entry_v1){.flags = 1, .domid = (uint16_t)who, .frame = (uint32_t)mfn};
-    m->f.doing = "map_grant_ref";
-    SAME(&m->f, hvtest_grant_op(m->t, (xp_domid_t)who, GNTTABOP_map_grant_ref, &op, sizeof op, 1), 0);
-    int16_t expected = writes && !m_may_write(m, granter, mfn) ? GNTST_general_error : GNTST_okay;
-    tally(m, 28, expected);
-    SAME(&m->f, op.status, expected);
-    if (expected != GNTST_okay)
-        return;
-    struct m_frame *fr = &m->frame[mfn];
-    fr->refs++;
-    fr->count += writes;
-    fr->type = writes ? WRITABLE : fr->type;
-    m->map[slot] = (struct m_map){.mfn = (uint32_t)mfn, .ref = 8 + slot, .mapper = who, .handle = op.handle, .writes = writes};
-}
-
-static void forget_map(struct m *m, struct m_map *map)
-{
-    if (map->writes)
-        m_put_type(&m->frame[map->mfn]);
-    m->frame[map->mfn].refs--;
-    *map = (struct m_map){0};
-}
-
-static void unmap(struct m *m, struct m_map *map)
-{
-    struct xen_gnttab_unmap_grant_ref op = {.handle = map->handle};
-    m->f.doing = "unmap_grant_ref";
-    hvtest_drop(m->t, (xp_domid_t)map->mapper, map->mfn);
-    SAME(&m->f, hvtest_grant_op(m->t, (xp_domid_t)map->mapper, GNTTABOP_unmap_grant_ref, &op, sizeof op, 1), 0);
-    SAME(&m->f, op.status, GNTST_okay);
-    tally(m, 29, 0);
-    forget_map(m, map);
-}
-
-static void step_unmap(struct m *m)
-{
-    struct m_map *map = &m->map[pick(&m->f, MAPS)];
-    if (map->mfn == 0)
-        return;
-    for (uint32_t i = 0; i < MAPS; i++)  /* one at a time: the page is not shared with another mapping */
-        if (&m->map[i] != map && m->map[i].mfn == map->mfn && m->map[i].mapper == map->mapper)
-            return;
-    unmap(m, map);
-}
-
 /* ---- domains and machines ---- */
 
 static void own_frame(struct m *m, uint32_t who, uint64_t mfn, bool hv)
@@ -372,29 +318,6 @@ static void create(struct m *m, uint32_t who)
     own_frame(m, who, d->grants, true);
 }
 
-static void destroy(struct m *m, uint32_t who)
-{
-    for (uint32_t i = 0; i < MAPS; i++)
-        if (m->map[i].mfn != 0 && m->frame[m->map[i].mfn].owner == who)
-            unmap(m, &m->map[i]);
-        else if (m->map[i].mfn != 0 && m->map[i].mapper == who)
-            forget_map(m, &m->map[i]);
-    m->f.doing = "death";
-    hvtest_domain_kill(m->t, (xp_domid_t)who);
-    int ret;
-    while ((ret = hvtest_domain_teardown(m->t, (xp_domid_t)who)) == 1)
-        continue;
-    SAME(&m->f, ret, 0);                 /* nothing is left of it */
-    m->d[who].alive = false;
-    for (uint64_t mfn = 1; mfn < FRAMES; mfn++) {
-        if (m->frame[mfn].owner != who)
-            continue;
-        SAME(&m->f, m->t->hv.linear != NULL ? m->t->hv.linear[mfn] : 0, 0);
-        SAME(&m->f, m->t->hv.table_copies != NULL && m->t->hv.table_copies[mfn] != NULL, false);
-        m->frame[mfn].owner = NOBODY;
-    }
-}
-
 static void step_other(struct m *m, uint32_t who)
 {
     uint32_t step = m->t->hv.mm_step;
@@ -421,8 +344,8 @@ static void step(struct m *m)
     case 15: case 16: case 17: case 18: case 19: step_va(m, who); break;
     case 20: step_gdt(m, who); break;
     case 21: step_descriptor(m, who); break;
-    case 22: step_map(m, who); break;
-    case 23: step_unmap(m); break;
+    case 22: case 25: step_map(m, who); break;
+    case 23: case 26: step_unmap(m); break;
     case 24:
         if (one_in(m, 32))
             destroy(m, who);
