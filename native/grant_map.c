@@ -21,6 +21,12 @@ int xp_grant_put_status(struct xp_domain *d, uint64_t va, size_t offset, int16_t
     return xp_copy_to_guest(d, va + offset, &status, sizeof status);
 }
 
+/* Nothing on the domain's tables is under way: entries can be found and written. False: come again. */
+static bool tables_at_rest(struct xp_domain *d)
+{
+    return xp_mm_enter(d, &(const struct xp_call){0});
+}
+
 /* ---- map_grant_ref ---- */
 
 /* An entry in page tables, or the linear window alone? */
@@ -103,7 +109,7 @@ int xp_grant_map(struct xp_domain *d, uint64_t va)
     int ret = xp_copy_from_guest(d, &op, va, sizeof op);
     if (ret != 0)
         return ret;
-    if (wants_entry(&op) && d->mm.ticket != 0)
+    if (wants_entry(&op) && !tables_at_rest(d))
         return XP_CALL_AGAIN;
     answer = op;
     answer.status = prepare(d, &op, &handle, &mfn, &new);
@@ -193,7 +199,7 @@ static void perform_unmap(struct xp_domain *d, const struct unmapping *u)
 static int unmap(struct xp_domain *d, struct unmapping *u, uint64_t status_at)
 {
     const struct xp_mapping *m = xp_maptrack_of(d, u->handle);
-    if (m != NULL && m->in_tables && d->mm.ticket != 0)
+    if (m != NULL && m->in_tables && !tables_at_rest(d))
         return XP_CALL_AGAIN;
     int16_t status = decode_unmap(d, u);
     int ret = xp_grant_put_status(d, status_at, 0, status);

@@ -42,8 +42,8 @@ static int64_t get_features(struct xp_domain *d, uint64_t va)
         return ret;
     if (info.submap_idx != 0)
         return -XEN_EINVAL;
-    /* What every paravirtual guest gets of Xen and we keep: nothing optional so far. */
-    info.submap = 0;
+    /* What a paravirtual guest gets of Xen and we keep. */
+    info.submap = 1u << XENFEAT_mmu_pt_update_preserve_ad | 1u << XENFEAT_gnttab_map_avail_bits;
     return put(d, va, &info, sizeof info);
 }
 

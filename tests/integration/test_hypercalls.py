@@ -53,6 +53,15 @@ def test_xen_version(hv):
     ]
 
 
+def test_features(hv):
+    def guest(g):
+        page = g.memory.alloc(1)
+        page.view[:8] = bytes(8)
+        return [g.hypercall(17, 6, page.address), int.from_bytes(page.view[4:8], "little")]
+
+    assert hv.create(guest, memory="1M").wait() == [0, 1 << 5 | 1 << 7]     # mmu_pt_update_preserve_ad, gnttab_map_avail_bits
+
+
 def test_console_io(hv):
     calls = [
         (CONSOLE, 0, 5, "@0"), (CONSOLE, 0, 0, 0), (CONSOLE, 0, 1, 0), (CONSOLE, 0, 5000, "@0"), (CONSOLE, 0, 1 << 63, "@0"),
