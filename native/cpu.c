@@ -1,5 +1,6 @@
 /* cpu.c: see cpu.h: domains come and go, contention begins and ends. Decisions are in cpu_decide.c, threads in cpu_threads.c. */
 #include "cpu_decide.h"
+#include "cpu_params.h"
 
 #include "dispatch.h"
 #include "runstate.h"
@@ -81,11 +82,12 @@ void xp_cpu_add(struct xp_domain *d)
     int64_t now = xp_hv_system_time(cpus->hv);
     d->vcpu.sched.owner = d;
     d->vcpu.sched.domid = d->domid;
-    if (xp_sched_add(&cpus->sched, &d->vcpu.sched, NULL, now) != 0) {
+    struct xp_sched_params given;
+    if (xp_sched_add(&cpus->sched, &d->vcpu.sched, xp_cpu_given(d, &given), now) != 0) {
         xp_class_close(&p->process);
         return;
     }
-    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_add, d->domid, d->vcpu.sched.params.weight, (uint64_t)now);
+    xp_cpu_record_params(d, XP_TT_sched_add, now);
     p->known = true;
     if (xp_busy_watch(d, (int32_t)atomic_load_explicit(&cpus->watcher_tid, memory_order_relaxed)) == 0)
         xp_busy_set(d, true, false);
@@ -160,7 +162,8 @@ void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
     *info = (struct xp_cpus_info){0};
     if (c != NULL)
         *info = (struct xp_cpus_info){
-            .nr_cpus = c->nr, .nr_waiting = c->nr_waiting, .on = true, .contended = c->contended, .watches = c->watch_fd >= 0,
+            .nr_cpus = c->nr, .nr_waiting = c->nr_waiting, .scheduler = c->sched.class->name,
+            .on = true, .contended = c->contended, .watches = c->watch_fd >= 0,
             .nr_contended = c->nr_contended, .nr_switches = c->nr_switches, .nr_blocks = c->nr_blocks,
             .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .ran_ns = ran_ns(c),
         };

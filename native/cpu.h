@@ -73,6 +73,7 @@ struct xp_cpus {
 
 struct xp_cpus_info {
     uint32_t nr_cpus, nr_waiting;
+    const char *scheduler;
     bool on, contended, watches;
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
     int64_t ran_ns;              /* what its threads have used themselves */

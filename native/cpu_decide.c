@@ -101,7 +101,8 @@ static void set_timer(struct xp_cpus *cpus, int64_t now)
     (void)timerfd_settime(cpus->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-void xp_cpu_decide(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
+/* Returns the CPU to decide, too, or -1. */
+static int32_t decide_one(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
 {
     struct xp_domain *was = cpu->current;
     struct xp_sched_choice choice = xp_sched_decide(&cpus->sched, cpu->nr, now);
@@ -118,6 +119,13 @@ void xp_cpu_decide(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
         xp_cpu_put(cpus, was, XP_CLASS_WAITING, -1);
     cpus->nr_switches += next != was && next != NULL;
     xp_cpu_set_gate(cpu, next != NULL);
+    return choice.also;
+}
+
+void xp_cpu_decide(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
+{
+    for (int32_t at = (int32_t)cpu->nr; at >= 0;)
+        at = decide_one(cpus, &cpus->cpu[at], now);
 }
 
 void xp_cpu_fill(struct xp_cpus *cpus, int64_t now)

@@ -49,6 +49,22 @@ def human(nr_bytes: int) -> str:
     return f"{nr_bytes} B"
 
 
+_TIMES = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s)\s*")
+
+
+def duration_ns(value: float | str, what: str = "time") -> int:
+    """Return ns from seconds or a string such as "20ms", "500us", "1.5s". Raises ConfigError."""
+    if isinstance(value, str):
+        match = _TIME.fullmatch(value)
+        if not match:
+            raise ConfigError(f"{what}: expected a time like '20ms', '500us' or '1.5s', got {value!r}")
+        return round(float(match[1]) * _TIMES[match[2]])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ConfigError(f"{what}: expected seconds or a string like '20ms', got {value!r}")
+    return round(value * 1e9)
+
+
 def timeout_ns(seconds: float | None) -> int:
     """Return a time limit in ns for the C core: None means no limit.
 

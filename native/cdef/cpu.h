@@ -1,6 +1,7 @@
 /* The CPUs that domains run on: native/cpu.h. */
 struct xp_cpus_info {
     uint32_t nr_cpus, nr_waiting;
+    const char *scheduler;
     bool on, contended, watches;
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
     int64_t ran_ns;

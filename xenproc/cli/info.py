@@ -31,6 +31,7 @@ def info(hv: int | None, as_json: bool) -> None:
         ("namespaces", ", ".join(isolation["namespaces"]) or "none"),
         ("hypercalls", f"{found['hypercalls']} answered; slept {found['sleeps']} times, spun {found['spins']}"),
         ("kernel objects", describe(objects["hypervisor"])),
+        ("scheduler", scheduler(found.get("scheduler"))),
         ("audit", "clean" if found["audit"] == 0 else f"{found['audit']} broken invariants"),
     ]
     for name, value in lines:
@@ -39,6 +40,17 @@ def info(hv: int | None, as_json: bool) -> None:
         click.echo(f"{'not enforced':<16}: {what}: {why}")
     for domid, held in objects["domains"].items():
         click.echo(f"{'domain ' + domid:<16}: {describe(held)}")
+
+
+def scheduler(found: dict[str, Any] | None) -> str:
+    """Return what the CPU scheduler did, in words."""
+    if found is None:
+        return "none: the host's kernel"
+    now = f"contended, {found['waiting']} waiting" if found["contended"] else "not contended"
+    return (
+        f"{found['name']} on {found['cpus']} CPUs, {now}; {found['switches']} switches, {found['blocks']} blocks, "
+        f"{found['wakes']} wakes"
+    )
 
 
 def describe(held: dict[str, Any]) -> str:

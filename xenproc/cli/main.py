@@ -25,6 +25,8 @@ COMMANDS = {
     "destroy": ("xenproc.cli.domains", "destroy", "End a domain at once."),
     "info": ("xenproc.cli.info", "info", "Show a hypervisor: memory, isolation and why, counters."),
     "trace": ("xenproc.cli.trace", "trace", "Record hypercalls, events, traps, scheduling, for a browser to show."),
+    "sched-bvt": ("xenproc.cli.schedbvt", "sched_bvt", "Show or set weights and warps."),
+    "sched-plot": ("xenproc.cli.schedplot", "sched_plot", "Draw a schedule: turns on the CPUs, shares, virtual times."),
     "wallclock": ("xenproc.cli.wallclock", "wallclock", "Show or set what domains take for the time of day."),
     "doctor": ("xenproc.cli.doctor", "doctor", "Say what this host offers, what it lacks and how to get it."),
     "gc": ("xenproc.cli.gc", "gc", "Remove what a power cut may have left."),

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from xenproc.dom0 import scheduling
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client
 from xenproc.errors import DomainCrashed, NoSuchDomain, Timeout, XenprocError
 from xenproc.units import pages
@@ -170,6 +171,14 @@ class Domain:
         """What its reservation of machine memory is now, in bytes; 0 once it is gone."""
         rows = self._client.call("list_domains")
         return next((row["memory_kb"] * 1024 for row in rows if row["domid"] == self.domid), 0)
+
+    def sched_bvt(self, weight: int | None = None, warp: scheduling.Warp | None = None, force: bool = False) -> dict[str, Any]:
+        """Set its weight and warp, and return what they are, in Xen's names too, with its virtual times.
+
+        weight: 1 to 65535; CPU time is in proportion to it. warp: as in Hypervisor.create. What cannot be honoured together with
+        what others were given is refused with the reason; force overrides. Raises ConfigError, NoSuchDomain.
+        """
+        return self._client.call("sched_bvt", domid=self.domid, **scheduling.request(weight, warp, force))
 
     def virq(self, virq: int) -> None:
         """Raise a virtual interrupt in it (VIRQ_DEBUG, ...), which its guest sees if it has bound it (g.events.bind_virq)."""

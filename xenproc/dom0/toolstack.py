@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from xenproc import wire
-from xenproc.dom0 import registry
+from xenproc.dom0 import registry, scheduling
 from xenproc.dom0.client import DEFAULT_TIMEOUT, Client, result_of
 from xenproc.dom0.domain import Domain
 from xenproc.dom0.payload import pack
@@ -82,6 +82,8 @@ class Hypervisor:
         limits: dict[str, int] | None = None,
         paging: str = "x86_64",
         cpus: Iterable[int] | None = None,
+        weight: int | None = None,
+        warp: scheduling.Warp | None = None,
         without: Iterable[str] = (),
         cmdline: str = "",
         timeout: float | None = 2 * DEFAULT_TIMEOUT,
@@ -92,7 +94,9 @@ class Hypervisor:
         guest: any callable, lambdas and closures too. name: default "domainN". memory: its reservation of machine memory;
         maxmem: what it may grow to. private_memory: what its process may allocate besides (an address-space limit).
         limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board. cpus: host CPUs it may run on (as
-        xl.cfg's cpus); default all. paging: how its page tables are read: "x86_64", "x86_32p" (PAE) or "x86_32" (two levels).
+        xl.cfg's cpus); default all. weight, warp: its share of the CPUs where there is a scheduler, 256 unless said, and how far it
+        may borrow virtual time: "20ms" of CPU time, or (that, limit, period) (docs/bvt.md). paging: how its page tables are read:
+        "x86_64", "x86_32p" (PAE) or "x86_32" (two levels).
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """
@@ -107,6 +111,7 @@ class Hypervisor:
             "cmdline": cmdline,
             "without": sorted(without),
             "cpus": None if cpus is None else sorted(set(cpus)),
+            "schedule": scheduling.request(weight, warp),
         }
         payload = pack(guest, args, kwargs)
         try:

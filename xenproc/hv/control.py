@@ -14,7 +14,7 @@ from typing import Any
 
 from xenproc import wire
 from xenproc.errors import ConfigError, Timeout, XenprocError
-from xenproc.hv import console, pagetable, trace, wallclock
+from xenproc.hv import console, pagetable, sched_bvt, trace, wallclock
 from xenproc.hv.hypervisor import HypervisorProcess
 from xenproc.hv.memory import set_memory
 from xenproc.hv.objects import kernel_objects
@@ -108,6 +108,8 @@ class Control:
         if op == "follow":
             pos, data, ended = await console.follow(hv, request["domid"], request["pos"], request["limit"])
             return {"pos": pos, "text": data.decode("latin-1"), "ended": ended}
+        if op == "sched_bvt":
+            return sched_bvt.operation(hv, request)
         if op == "wall_clock":
             return wallclock.wall_clock(hv.core)
         if op == "set_wall_clock":

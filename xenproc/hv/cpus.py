@@ -48,6 +48,7 @@ def info(core: Any) -> dict[str, Any] | None:
     if not out.on:
         return None
     return {
+        "name": ffi.string(out.scheduler).decode(),
         "cpus": out.nr_cpus, "contended": bool(out.contended), "waiting": out.nr_waiting, "watches": bool(out.watches),
         "contentions": out.nr_contended, "switches": out.nr_switches, "blocks": out.nr_blocks, "wakes": out.nr_wakes,
         "slices": out.nr_slices, "ran_ns": out.ran_ns,

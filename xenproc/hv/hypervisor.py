@@ -20,7 +20,7 @@ import psutil
 
 from xenproc import machine
 from xenproc.errors import ConfigError, EnvironmentLacks, NoSuchDomain, XenprocError
-from xenproc.hv import cpus, spawn
+from xenproc.hv import cpus, sched_bvt, spawn
 from xenproc.hv.domain import DomainRecord, core_info, exit_report, state_name, traps
 from xenproc.hv.exits import Exits
 from xenproc.hv.plan import MAX_DOMAINS, check_plan, create_in_core
@@ -142,6 +142,8 @@ class HypervisorProcess:
             record.ended = asyncio.get_running_loop().create_future()
             self.domains[domid] = record
             try:
+                if plan.get("schedule"):
+                    sched_bvt.change(self.core, sched_bvt.live(self), domid, plan["schedule"])
                 await self._start_process(record, plan, payload_fd)
             except BaseException:
                 await self._undo(record)
@@ -292,6 +294,7 @@ class HypervisorProcess:
                 "hypercalls": info.nr_calls,
                 "doorbells": info.nr_doorbells,
                 "traps": traps(info),
+                **sched_bvt.columns(self.core, record.domid),
             })
         return rows
 
