@@ -62,8 +62,8 @@ uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid);
 int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr);
 /* The record itself, to be written to. */
 struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn);
-/* What a paging mode's table says: hole_start, hole_end, m2p_start, frame_mask, and the forbidden bits of levels 1 to 4. */
-void hvtest_mode(uint32_t mode, uint64_t *words);
+/* False: no such paging mode. What its table says: hole_start, hole_end, m2p_start, frame_mask, and the forbidden bits of levels 1 to 4. */
+bool hvtest_mode(uint32_t mode, uint64_t *words);
 uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot);
 int64_t hvtest_tables_call(struct xp_domain *d, struct xp_call *call);
 

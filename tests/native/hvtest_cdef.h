@@ -13,7 +13,7 @@ struct xp_event_half { uint32_t pending; uint32_t sleep; struct xp_sem sem; uint
 struct xp_event_page { struct xp_event_half half[2]; };
 typedef struct { uint64_t v; } xp_mfn_t;
 struct xp_mm {
-    xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, nr_work;
+    xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, last_ticket, nr_work;
     uint64_t ldt_address; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; ...;
 };
 struct xp_domain { struct xp_mm mm; bool crashed; char crash_reason[160]; ...; };
@@ -31,7 +31,7 @@ enum { XP_FT_NONE, XP_FT_L1, XP_FT_WRITABLE, ... };
 struct hvtest *hvtest_create(uint64_t nr_frames);
 void hvtest_destroy(struct hvtest *t);
 int64_t hvtest_domain_create(struct hvtest *t, uint16_t domid, uint64_t nr_pages, struct xp_limits limits);
-void hvtest_mode(uint32_t mode, uint64_t *words);
+bool hvtest_mode(uint32_t mode, uint64_t *words);
 int hvtest_tables(struct hvtest *t, bool enforced, uint32_t step);
 void hvtest_paging(struct hvtest *t, uint32_t mode);
 int64_t hvtest_mm(struct hvtest *t, uint16_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);

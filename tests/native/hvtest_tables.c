@@ -85,12 +85,15 @@ int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr)
 
 struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn) { return &t->hv.frames.table[mfn]; }
 
-void hvtest_mode(uint32_t mode, uint64_t *words)
+bool hvtest_mode(uint32_t mode, uint64_t *words)
 {
     const struct xp_paging_mode *m = xp_paging_mode(mode);
+    if (m == NULL)
+        return false;
     const uint64_t found[8] = {m->hole_start, m->hole_end, m->m2p_start, m->frame_mask, m->level[1].forbidden, m->level[2].forbidden,
                                m->level[3].forbidden, m->level[4].forbidden};
     memcpy(words, found, sizeof found);
+    return true;
 }
 
 uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot)

@@ -77,3 +77,57 @@ def test_update_descriptor(m):
         down = 0x00CF96000000FFFF
         assert m.call(10, a << 12, down) == EINVAL
     m.end(2)
+
+
+def descriptor(base, limit, flags=0x92, pages=False):
+    """A segment descriptor."""
+    return limit & 0xFFFF | (base & 0xFFFFFF) << 16 | flags << 40 | (limit >> 16) << 48 | pages << 55 | (base >> 24) << 56
+
+
+def limit_of(value):
+    return value & 0xFFFF | (value >> 48 & 15) << 16
+
+
+@pytest.mark.parametrize("mode", [X32, X32P])
+def test_limits_end_below_the_hole(mode):
+    """In bytes and in pages: what fits stays, what reaches in is cut to its last unit below, and nothing is left of some."""
+    m = Machine(mode)
+    hole, page = {X32: 0xFC000000, X32P: 0xF5800000}[mode], m.own(1, skip=12)[0]
+    for base, limit, pages, cut in [
+        (hole - 0x800, 0x7FF, False, 0x7FF),        # the last byte below
+        (hole - 0x800, 0x800, False, 0x7FF),
+        (hole - 0x800, 0xFFFFF, False, 0x7FF),
+        (hole - 1, 0, False, 0),
+        (hole - 1, 5, False, 0),
+        (hole, 0, False, None),
+        (hole + 0x1000, 0, False, None),
+        (hole - 0x3000, 2, True, 2),
+        (hole - 0x3000, 3, True, 2),
+        (hole - 0x3001, 3, True, 2),
+        (hole - 0x1000, 0, True, 0),
+        (hole - 0x1000, 1, True, 0),
+        (hole - 0xFFF, 0, True, None),              # not one page below
+        (0, 0xFFFFF, True, (hole >> 12) - 1),
+        (0, (hole >> 12) - 1, True, (hole >> 12) - 1),
+        (0, hole >> 12, True, (hole >> 12) - 1),
+    ]:
+        value = descriptor(base, limit, pages=pages)
+        got = m.call(10, page << 12, value)
+        assert got == (EINVAL if cut is None else 0), (hex(base), limit, pages)
+        if cut is not None:
+            assert limit_of(m.words(page)[0]) == cut, (hex(base), limit, pages)
+            assert m.words(page)[0] == descriptor(base, cut, 0xB2, pages)  # and ring 1
+    m.close()
+
+
+def test_who_a_call_gate_leads_to(m):
+    ring, page = 3 if m.mode == X64 else 1, m.own(1, skip=12)[0]
+    gate = lambda selector, dpl: 0x8C00 << 32 | dpl << 45 | selector << 16 | 0x1234  # noqa: E731
+    for selector, good in ((0, False), (7, False), (8, True), (7167 * 8, True), (7168 * 8, False), (0xFFFF, False)):
+        assert m.call(10, page << 12, gate(selector, 3)) == (0 if good else EINVAL), selector
+    for rpl in range(4):
+        for dpl in range(4):
+            assert m.call(10, page << 12, gate(8 | rpl, dpl)) == 0
+            assert m.words(page)[0] == gate(8 | max(rpl, ring), max(dpl, ring)), (rpl, dpl)
+    for type_, good in [(type_, type_ in (0, 12)) for type_ in range(16)]:
+        assert m.call(10, page << 12, (0x8000 | type_ << 8) << 32 | 8 << 16) == (0 if good else EINVAL), type_
