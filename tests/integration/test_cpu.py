@@ -54,6 +54,7 @@ def test_a_load_that_faults_is_done_again(hv, paging):
     """What the walker cannot do is a trap; its handler maps the page, and the access goes on. Rights are the ring's, or as said."""
 
     def guest(g):
+        from xenproc.errors import PageFault
         from xenproc.guest.cpu import Context, Gate
         from xenproc.guest.paging import ACCESSED, DIRTY, PRESENT, WRITABLE, AddressSpace
 
@@ -75,12 +76,18 @@ def test_a_load_that_faults_is_done_again(hv, paging):
         found += [g.cpu.load(space, 0x402000, 4, user=True).decode(), g.cpu.load(space, 0x400000, 2, user=True).decode()]
         stack = g.memory.alloc(1)
         end = stack.address + 4096
-        left = g.cpu.switch(Context(end, end))
+        second = AddressSpace(g, beside=space)
+        left = g.cpu.switch(Context(end, end), second)
+        try:
+            space.read(0x400000, 1)
+        except PageFault as fault:
+            found.append(fault.error_code)                      # another space is current
+        space.load()
         other = g.cpu.run_user(lambda: g.cpu.deliver(14, 5, 0x401000)) or g.cpu.switch(left).base - end
         return [found, seen, other, left.depth]
 
     found, seen, other, depth = hv.create(guest, paging=paging).wait(20)
-    assert found == ["ba", "user", "ab"] and (other, depth) == (0, 0)
+    assert found == ["ba", "user", "ab", 0] and (other, depth) == (0, 0)
     assert [fault[:2] for fault in seen] == [[0x400FFF, 0], [0x401000, 0], [0x402000, 6], [0x402000, 7], [0x400000, 5], [0x401000, 5]]
     assert all(hypervisor for _, _, hypervisor in seen)
 

@@ -201,7 +201,7 @@ def test_a_copy_that_the_hypervisor_refuses(hv):
         sys.store(heap, b"mine")
         queue, before = kernel.space.queue, [kernel.g.memory.nr_free, kernel.frames.nr_used, len(kernel.table)]
 
-        def refuse(cmd, argument):
+        def refuse(*ops):
             del queue.extended
             raise HypercallError(12, "mmuext_op", 1)
 

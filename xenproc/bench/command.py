@@ -25,6 +25,7 @@ SUITES = {
     "idle": ("xenproc.bench.idle", "What hundreds of idle domains cost the others, the hypervisor, and in memory."),
     "memory": ("xenproc.bench.memory", "Grants mapped and unmapped; pages moved by transfer against copied."),
     "mmu": ("xenproc.bench.mmu", "Validated page-table writes, batched and single; pinning; frames given and protected."),
+    "kernel": ("xenproc.bench.kernel", "The small guest kernel: the paper's Tables 3 to 5, beside Linux; fork, validated and not."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),
 }
 
@@ -87,6 +88,8 @@ def measure(
     with _progress(f"bench {name}", quiet) as tell:
         result = run(made.entries, plan.rounds, tell)
     built = report.build(name, result, made.ratios, made.missing)
+    if made.paper:
+        built["paper"] = report.beside_paper(built, made.paper)
     click.echo(json.dumps(built, indent=2, ensure_ascii=False) if as_json else text_of(built))
     hists = {
         entry.key: whole
@@ -134,6 +137,9 @@ def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int, str], None
 HEAD = ("case", "wait", "place", "isolation", "p50", "95% of p50", "p99", "p99.9", "max", "unit", "n", "stalled")
 
 
+PAPER_HEAD = ("", "paper's", "here", "Linux", "times", "paper: Linux", "Xen", "times")
+
+
 def text_of(report: dict[str, Any]) -> str:
     """Return a report for people: tables of results, limits, peers; ratios with their targets; what is missing."""
     machine = report["machine"]
@@ -146,12 +152,19 @@ def text_of(report: dict[str, Any]) -> str:
     ):
         if rows:
             parts.append(f"{title}\n{_table(HEAD, [_row(row) for row in rows], left=4)}")
+    if "paper" in report:
+        parts.append(f"beside the paper, us\n{_table(PAPER_HEAD, [_beside(row) for row in report['paper']], left=2)}")
     if report["ratios"]:
         parts.append(f"ratios\n{_table(('', 'value', '95%', 'target', ''), [_ratio(report, k) for k in report['ratios']])}")
     if report["missing"]:
         lines = [f"  {name}: {reason}" for name, reason in report["missing"].items()]
         parts.append("missing\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _beside(row: dict[str, Any]) -> tuple[str, ...]:
+    keys = ("here", "linux", "times", "paper_linux", "paper_xen", "paper_times")
+    return row["row"], row["table"], *(_number(row[key]) for key in keys)
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -110,6 +110,20 @@ def row(entry: Entry, samples: Sequence[Sample]) -> dict:
     return line
 
 
+def beside_paper(report: dict, paper: dict[str, tuple[str, float, float]]) -> list[dict]:
+    """Return a line for each row of the paper: ours and Linux' of this run (None: not measured), the paper's, and both quotients."""
+    here = {line["case"]: line["p50"] for line in report["results"]}
+    linux = {line["case"].removeprefix("linux_"): line["p50"] for line in report["peers"].values()}
+
+    def line(row: str, table: str, native: float, xen: float) -> dict:
+        mine, theirs = here.get(row), linux.get(row)
+        times = _round(mine / theirs) if mine is not None and theirs else None
+        return {"row": row, "table": table, "here": mine, "linux": theirs, "times": times,
+                "paper_linux": native, "paper_xen": xen, "paper_times": _round(xen / native)}
+
+    return [line(row, *numbers) for row, numbers in paper.items()]
+
+
 def merged(samples: Sequence[Sample]) -> Hist:
     """Return all rounds' single operations in one histogram."""
     whole = Hist()

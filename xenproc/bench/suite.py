@@ -43,6 +43,7 @@ class Suite:
     entries: list[Entry] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    paper: dict[str, tuple[str, float, float]] = field(default_factory=dict)    # row -> (table, native Linux, Xen), us
 
     def places(self, mode: str) -> Iterator[Placement]:
         """Yield the placements of one way of waiting; nothing if the plan leaves it out."""

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xenproc.abi import Hypercall
+from xenproc.abi import Hypercall, MmuExt
 from xenproc.abi.trap import CallbackFlag, CallbackOp, CallbackType, SegBase
-from xenproc.errors import PageFault, XenprocError
+from xenproc.errors import HypercallError, PageFault, XenprocError
 from xenproc.guest.hypercall import Hypercalls
 from xenproc.guest.memory import Memory, Pages
 from xenproc.native import ffi, lib
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, PAGE_FAULT = 7, 13, 14
 EFLAGS_IF = 0x200
+_SELF = 0x7FF0
 _HANDLERS = 0x100000        # addresses of handlers: any number that every mode can have
 _USER_CODE = 0x400000
 _USER_SELECTORS = {"x86_64": (0xE033, 0xE02B)}
@@ -87,6 +88,8 @@ class Cpu:
         self._fast = 0
         self._task_switched = False
         self._table = memory.alloc(2)           # 256 entries and the one that ends them
+        self._pair = memory.alloc(1)
+        self._pair.view[:] = bytes(len(self._pair.view))
         self.stack: Pages = memory.alloc(1)
         self._rsp = self.stack.address + len(self.stack.view)
         self._user_rsp = self._depth = 0
@@ -173,12 +176,37 @@ class Cpu:
         self._tell_stack(rsp)
         self._base = rsp
 
-    def switch(self, to: Context) -> Context:
-        """Leave the kernel stack for another, as a switch between processes does (stack_switch); return what was left."""
+    def switch(self, to: Context, space: "AddressSpace | None" = None) -> Context:
+        """Leave the kernel stack for another, as a switch between processes does; return what was left.
+
+        space: becomes the current address space with it, in the same call of the hypervisor. Raises HypercallError.
+        """
         left = Context(self._base, self._rsp, self._depth, self._user_rsp)
-        self.stack_switch(to.base)
+        if space is None:
+            self.stack_switch(to.base)
+        else:
+            space.queue.flush()
+            self._tell_stack_and_space(to.base, space.top)
+            space.load(told=True)
+            self._base = to.base
         self._rsp, self._depth, self._user_rsp = to.rsp, to.depth, to.user_rsp
         return left
+
+    def _tell_stack_and_space(self, rsp: int, top: int) -> None:
+        """stack_switch and MMUEXT_NEW_BASEPTR as one multicall, in a page of its own: only two words of it ever change."""
+        entries = ffi.cast("struct xen_multicall_entry *", self._pair.address)
+        op = ffi.cast("struct xen_mmuext_op *", self._pair.address + 2 * ffi.sizeof("struct xen_multicall_entry"))
+        if not entries[0].op:
+            entries[0].op, entries[0].args = Hypercall.stack_switch, [self._kernel[1], 0]
+            entries[1].op, entries[1].args = Hypercall.mmuext_op, [int(ffi.cast("uintptr_t", op)), 1, 0, _SELF]
+            op.cmd = MmuExt.NEW_BASEPTR
+        entries[0].args[1], op.arg1.mfn = rsp, top
+        self._calls.call(Hypercall.multicall, self._pair.address, 2, op="multicall")
+        for i, name in enumerate(("stack_switch", "mmuext_op")):
+            result = ffi.cast("int64_t", entries[i].result)
+            if int(result) < 0:
+                raise HypercallError(-int(result), name, self._calls.domid)
+        self._told_rsp = rsp
 
     def _tell_stack(self, rsp: int) -> None:
         self._calls.call(Hypercall.stack_switch, self._kernel[1], rsp, op="stack_switch")

@@ -78,7 +78,7 @@ class Guest:
 
     @property
     def cpu(self) -> "Cpu":
-        """The virtual CPU, for a guest that is a kernel of its own (xenproc.guest.cpu). Takes three pages at its first use."""
+        """The virtual CPU, for a guest that is a kernel of its own (xenproc.guest.cpu). Takes four pages at its first use."""
         if self._cpu is None:
             from xenproc.guest.cpu import Cpu
 

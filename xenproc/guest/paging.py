@@ -67,12 +67,14 @@ class UpdateQueue:
             Hypercall.mmu_update, self._pages.address, nr, self._pages.address + 2 * PAGE_SIZE, _SELF, op="mmu_update"
         )
 
-    def extended(self, cmd: int, argument: int) -> None:
-        """Do one mmuext_op, after what is queued. Raises HypercallError."""
+    def extended(self, cmd: int, argument: int, *second: int) -> None:
+        """Do one mmuext_op, or two in one call (`second`: cmd, argument), after what is queued. Raises HypercallError."""
         self.flush()
         self._rest[1], self._rest[2], self._rest[3] = cmd, argument, 0
+        if second:
+            self._rest[4], self._rest[5], self._rest[6] = *second, 0
         at = self._pages.address + 2 * PAGE_SIZE + 8
-        self._g.hypercalls.call(Hypercall.mmuext_op, at, 1, 0, _SELF, op="mmuext_op")
+        self._g.hypercalls.call(Hypercall.mmuext_op, at, 2 if second else 1, 0, _SELF, op="mmuext_op")
 
     @property
     def scratch(self) -> int:
@@ -265,9 +267,10 @@ class AddressSpace:
 
     # ---- using it ----
 
-    def load(self) -> None:
-        """Make it the current address space: the hypervisor's base pointer and the MMU's. Raises HypercallError."""
-        self.queue.extended(_NEW_BASEPTR, self.top)
+    def load(self, told: bool = False) -> None:
+        """Make it the current address space: the hypervisor's base pointer (unless it was `told`) and the MMU's. Raises HypercallError."""
+        if not told:
+            self.queue.extended(_NEW_BASEPTR, self.top)
         check(lib.xp_mmu_switch(self.mmu, self.top, 0), "switch")
 
     def read(self, va: int, nr: int, user: bool = False) -> bytes:
@@ -289,10 +292,14 @@ class AddressSpace:
         if ret < 0:
             raise HypercallError(-ret, "set_ad", self._g.domid)
 
-    def free(self) -> None:
-        """Let go of the tables. It must not be the hypervisor's current one: load another before. Raises HypercallError, GrantError."""
+    def free(self, then: "AddressSpace | None" = None) -> None:
+        """Let go of the tables. Current ones cannot go: `then` is made current before. Raises HypercallError, GrantError."""
         self._end_grants(list(self._grants))
-        self.queue.extended(_UNPIN, self.top)
+        if then is None:
+            self.queue.extended(_UNPIN, self.top)
+        else:
+            self.queue.extended(_NEW_BASEPTR, then.top, _UNPIN, self.top)
+            check(lib.xp_mmu_switch(self.mmu, then.top, 0), "switch")
         for page in self._tables.values():
             page.free()
         self._tables.clear()

@@ -33,7 +33,7 @@ class BareQueue(UpdateQueue):
     def flush(self) -> None:
         """Nothing waits."""
 
-    def extended(self, cmd: int, argument: int) -> None:
+    def extended(self, cmd: int, argument: int, *second: int) -> None:
         """Pins and base pointers are the hypervisor's business."""
 
     def free(self) -> None:

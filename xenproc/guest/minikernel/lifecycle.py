@@ -96,8 +96,7 @@ def exec_(kernel: "Kernel", process: Process, name: str, args: tuple) -> int:
     except OutOfMemory:
         raise Refused(errno.ENOMEM) from None
     old, process.vm = process.vm, vm
-    vm.space.load()
-    old.destroy()
+    old.destroy(vm.space)
     process.signals = process.signals.executed()
     process.entry = program.main, args
     raise Replaced
@@ -114,8 +113,7 @@ def exit_(kernel: "Kernel", process: Process, status: int) -> None:
     for file in process.files.values():
         file.put()
     process.files.clear()
-    kernel.space.load()
-    process.vm.destroy()
+    process.vm.destroy(kernel.space)
     kernel.frames.put(process.stack_pfn)
     process.state = State.ZOMBIE
     if process.parent is None:

@@ -1,8 +1,8 @@
 """Who has the virtual CPU: round robin, sleeping and waking by channel as in xv6, ticks of the timer.
 
-A switch is what the paper counts: another kernel stack (stack_switch) and another base pointer (mmuext_op), two calls of the
-hypervisor. Invariants: one process is RUNNING, and its strand has the baton; `ready` holds the READY ones; a SLEEPING one has a
-channel or a time. With nobody ready the CPU blocks until the timer; if no timer could wake anybody it never would: a panic.
+A switch is what the paper counts: another kernel stack (stack_switch) and another base pointer (mmuext_op), in one multicall.
+Invariants: one process is RUNNING, and its strand has the baton; `ready` holds the READY ones; a SLEEPING one has a channel or a
+time. With nobody ready the CPU blocks until the timer; if no timer could wake anybody it never would: a panic.
 """
 # Tour G:210
 
@@ -116,8 +116,10 @@ class Scheduler:
         return left
 
     def _enter(self, to: Process) -> Context:
-        left = self._cpu.switch(to.context)
-        to.vm.space.load()
+        space = to.vm.space
+        left = self._cpu.switch(to.context, space if space.validated else None)
+        if not space.validated:
+            space.load()
         return left
 
     def _hand_over(self, to: Process) -> None:

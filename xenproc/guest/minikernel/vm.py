@@ -116,10 +116,10 @@ class Vm:
         copied.brk = self.brk
         return copied
 
-    def destroy(self) -> None:
-        """Give everything back. Another space must be current."""
+    def destroy(self, then: UserSpace) -> None:
+        """Give everything back; `then` is the current space afterwards."""
         pfns = [self.frames.pfn(entry >> PAGE_SHIFT) for _, entry in self.space.owned()]
-        self.space.free()
+        self.space.free(then)
         self.frames.put(*pfns)
 
     # ---- what processes ask for ----
