@@ -17,7 +17,9 @@ from native import hvtest_build as harness
 FILES = ["tables.c", "leaf.h", "mmu_update.c", "mmuext.c", "segment.c", "mm.c", "template.c", "paging.c", "ad.c",
          "grant_host.c", "grant_map.c"]
 UNIT = ["tests/unit/test_tables.py", "tests/unit/test_leaf_runs.py", "tests/unit/test_mmuext.py", "tests/unit/test_segments.py",
-        "tests/unit/test_tables_edges.py", "tests/unit/test_tables_steps.py", "tests/property/test_grant_entries.py"]
+        "tests/unit/test_tables_edges.py", "tests/unit/test_tables_steps.py", "tests/property/test_grant_entries.py",
+        "tests/unit/test_grant_counts.py", "tests/property/test_grant_machine.py::test_every_outcome_by_hand",
+        "tests/property/test_grant_cases.py"]
 PROGRAMS = ["diff_tables", "fuzz_tables"]
 MODULE = "_hvtest_validator"
 _INCLUDES = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
