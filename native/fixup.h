@@ -22,6 +22,13 @@
                      : "=&r"(value), "+r"(*failed)                                                                         \
                      : "m"(*(const type *)p))
 
+#define XP_FIX_LOAD_0(instruction, type)                                                                                   \
+    __asm__ volatile("1: " instruction "\n2:\n"                                                                            \
+                     ".pushsection .text.xp_fixup, \"ax\", @progbits\n3: xorl %k0, %k0\n   jmp 2b\n.popsection\n"          \
+                     ".pushsection xp_fixups, \"a\", @progbits\n.long 1b - ., 3b - .\n.popsection\n"                       \
+                     : "=r"(value)                                                                                         \
+                     : "m"(*(const type *)p))
+
 static inline __attribute__((always_inline)) uint64_t xp_fix_load64(const void *p, uint32_t *failed)
 {
     uint64_t value;
@@ -33,6 +40,17 @@ static inline __attribute__((always_inline)) uint64_t xp_fix_load32(const void *
 {
     uint32_t value;
     XP_FIX_LOAD("movl %2, %0", uint32_t);
+    return value;
+}
+
+/* The same where 0 says enough: an entry that is not there is not present either. */
+static inline __attribute__((always_inline)) uint64_t xp_fix_load_or_0(const void *p, bool wide)
+{
+    uint64_t value;
+    if (wide)
+        XP_FIX_LOAD_0("movq %1, %0", uint64_t);
+    else
+        XP_FIX_LOAD_0("movl %1, %k0", uint32_t);
     return value;
 }
 

@@ -5,7 +5,6 @@
 
 #include "fixup.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define UNTAGGED 1u              /* the tag of spaces that have none: flushed at each switch */
@@ -21,6 +20,7 @@ struct xp_mmu *xp_mmu_new(uint32_t mode, void *base, uint64_t nr, uint32_t sets,
     }
     m->top = xp_mfn(UINT64_MAX >> XP_PAGE_SHIFT);
     m->asid = UNTAGGED;
+    m->generation = &m->never;
     return m;
 }
 
@@ -48,9 +48,8 @@ void xp_mmu_flush_page(struct xp_mmu *m, uint64_t va) { xp_tlb_flush_page(&m->tl
 
 void xp_mmu_watch(struct xp_mmu *m, const void *generation)
 {
-    m->generation = generation;
-    if (generation != NULL)
-        m->seen = atomic_load_explicit(m->generation, memory_order_acquire);
+    m->generation = generation != NULL ? generation : &m->never;
+    m->seen = atomic_load_explicit(m->generation, memory_order_acquire);
     xp_tlb_flush(&m->tlb, XP_TLB_generation);
 }
 
@@ -97,13 +96,30 @@ static __attribute__((noinline)) int walk(struct xp_mmu *m, uint64_t va, uint32_
     return 0;
 }
 
+/* The quick walk, from a table found before if there is one; else what it finds is kept. */
+static inline uint64_t walk_quick(struct xp_mmu *m, uint64_t va, uint32_t access, uint32_t *denied)
+{
+    uint32_t shift = m->space.mode->level[2].shift;
+    uint64_t region = va >> shift << shift | m->asid;
+    struct xp_tlb_table *known = xp_tlb_table(&m->tlb, region, shift);
+    struct xp_leaf leaf;
+    if (known->tag == region) {
+        m->nr_short++;
+        return xp_walk_leaf(&m->space, (struct xp_leaf){.mfn = known->mfn, .denied = known->denied}, va, access, denied);
+    }
+    uint64_t page = xp_walk_quick(&m->space, m->top, va, access, denied, &leaf);
+    if (page != UINT64_MAX)
+        *known = (struct xp_tlb_table){.tag = region, .mfn = leaf.mfn, .denied = leaf.denied};
+    return page;
+}
+
 /* Not in the TLB, or not for this: the walk decides. */
-static __attribute__((noinline)) int miss(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
+static inline int miss(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
 {
     uint32_t denied = 0;
     m->tlb.nr_misses++;
     m->nr_walks++;
-    uint64_t page = xp_walk_quick(&m->space, m->top, va, access, &denied);
+    uint64_t page = walk_quick(m, va, access, &denied);
     if (__builtin_expect(page == UINT64_MAX, 0)) {
         int ret = walk(m, va, access, &page, &denied, f);
         if (ret != 0)
@@ -116,9 +132,6 @@ static __attribute__((noinline)) int miss(struct xp_mmu *m, uint64_t va, uint32_
 
 static inline void look_at_generation(struct xp_mmu *m)
 {
-    if (m->generation == NULL)
-        return;
-    /* Pairs with the hypervisor's release: tables as they were changed before it are seen by the walks after. */
     uint32_t now = atomic_load_explicit(m->generation, memory_order_acquire);
     if (__builtin_expect(now != m->seen, 0)) {
         m->seen = now;
@@ -126,10 +139,12 @@ static inline void look_at_generation(struct xp_mmu *m)
     }
 }
 
-static inline int resolve(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
+/* Whatever xp_mmu_hit did not know: it is not the first way, or that one denies it, or nothing of the TLB holds any more. */
+static __attribute__((noinline)) int far(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
 {
-    const struct xp_tlb_entry *e = xp_tlb_find(&m->tlb, (va & XP_PAGE_MASK) | m->asid);
-    if (__builtin_expect(e == NULL || (e->page & access) != 0, 0))
+    look_at_generation(m);
+    const struct xp_tlb_entry *e = xp_tlb_find_behind(&m->tlb, (va & XP_PAGE_MASK) | m->asid);
+    if (e == NULL || (e->page & access) != 0)
         return miss(m, va, access, p, f);
     m->tlb.nr_hits++;
     *p = (uint8_t *)(uintptr_t)((e->page & XP_PAGE_MASK) | (va & ~XP_PAGE_MASK));
@@ -143,11 +158,10 @@ static __attribute__((noinline)) int count(struct xp_mmu *m, int ret, const stru
     return ret;
 }
 
-int xp_mmu_translate(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
+int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
 {
     uint8_t *p;
-    look_at_generation(m);
-    int ret = resolve(m, va, access, &p, f);
+    int ret = far(m, va, access, &p, f);
     if (ret != 0)
         return count(m, ret, f);
     *maddr = (uint64_t)(p - m->space.base);
@@ -183,8 +197,8 @@ static int probe(struct xp_mmu *m, uint64_t va, uint64_t len, uint32_t access, s
 
 static inline int copy(struct xp_mmu *m, uint64_t va, void *own, uint64_t n, uint32_t access, struct xp_fault_info *f)
 {
-    uint8_t *p;
-    int ret = resolve(m, va, access, &p, f);
+    uint8_t *p = xp_mmu_hit(m, va, access);
+    int ret = p != NULL ? 0 : far(m, va, access, &p, f);
     if (ret != 0)
         return ret;
     int failed = (access & XP_PF_W) != 0 ? xp_fix_copy(p, own, n) : xp_fix_copy(own, p, n);
@@ -199,11 +213,11 @@ static int access_to(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uin
     int ret = 0;
     if (len == 0)
         return 0;
-    look_at_generation(m);
     if (__builtin_expect(len <= XP_PAGE_SIZE - (va & ~XP_PAGE_MASK), 1)) {
         ret = copy(m, va, own, len, access, f);
         return ret == 0 ? 0 : count(m, ret, f);
     }
+    look_at_generation(m);
     ret = probe(m, va, len, access, f);
     for (uint64_t done = 0; ret == 0 && done < len;) {
         uint64_t room = XP_PAGE_SIZE - ((va + done) & ~XP_PAGE_MASK), n = len - done < room ? len - done : room;

@@ -17,6 +17,8 @@
 
 #include "walk.h"
 
+#include <stdatomic.h>
+
 struct xp_ad { uint64_t maddr, bits; };
 
 /* Sets A and D bits of n entries, the ones of one page's walk. 0 or -XEN_Exxx. */
@@ -28,10 +30,12 @@ struct xp_mmu {
     xp_mfn_t top;                /* the base pointer */
     uint32_t asid;               /* tag of the address space, 1 to 4095 */
     uint32_t seen;               /* the generation that the TLB is of */
-    const _Atomic uint32_t *generation; /* [HV] or NULL */
+    const _Atomic uint32_t *generation; /* [HV], or `never` */
+    _Atomic uint32_t never;      /* stays 0: nobody watches */
     xp_set_ad_fn set_ad;         /* NULL: written directly */
     void *context;
     uint64_t nr_walks, nr_ad;    /* walks, and entries whose bits were set */
+    uint64_t nr_short;           /* walks that began at a table of level 1 found before */
     uint64_t nr_faults[19];      /* by vector */
 };
 
@@ -50,8 +54,31 @@ void xp_mmu_flush_page(struct xp_mmu *m, uint64_t va);
 /* Where the hypervisor says that everything must go. */
 void xp_mmu_watch(struct xp_mmu *m, const void *generation);
 
+/* Where va lies in this process, if the TLB knows it and it may be used so; NULL: the long way must decide. */
+static inline uint8_t *xp_mmu_hit(struct xp_mmu *m, uint64_t va, uint32_t access)
+{
+    uint64_t tag = (va & XP_PAGE_MASK) | m->asid;
+    const struct xp_tlb_entry *e = xp_tlb_set(&m->tlb, tag);
+    /* Pairs with the hypervisor's release: tables as they were changed before it are seen by the walks after. */
+    uint32_t now = atomic_load_explicit(m->generation, memory_order_acquire);
+    if (__builtin_expect(now != m->seen || e->tag != tag || (e->page & access) != 0, 0))
+        return NULL;
+    m->tlb.nr_hits++;
+    return (uint8_t *)(uintptr_t)((e->page & XP_PAGE_MASK) | (va & ~XP_PAGE_MASK));
+}
+
+/* xp_mmu_translate where that finds nothing. */
+int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f);
+
 /* The machine address of va, with all effects of the access but its bytes. 0, -XEN_EFAULT and *f, or what set_ad said. */
-int xp_mmu_translate(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f);
+static inline int xp_mmu_translate(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
+{
+    const uint8_t *p = xp_mmu_hit(m, va, access);
+    if (__builtin_expect(p == NULL, 0))
+        return xp_mmu_translate_far(m, va, access, maddr, f);
+    *maddr = (uint64_t)(p - m->space.base);
+    return 0;
+}
 
 /* access: XP_PF_U for a user's, XP_PF_I for code. Any length. Results as above. */
 int xp_mmu_load(struct xp_mmu *m, uint64_t va, void *dst, uint64_t len, uint32_t access, struct xp_fault_info *f);

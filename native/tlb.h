@@ -5,8 +5,11 @@
  *   tag:  virtual page | address space (1 to 4095); 0 is an empty entry, so a hit needs one comparison;
  *   page: address of the page in this process | what is denied, in the bits of x86's page-fault error code.
  *   1. A page that the tables let nobody write, or whose D bit is not set yet, denies W: the walk decides.
- *   2. A set's ways lie in the order of their last use: the first is nearly always the one.
+ *   2. The first way of a set is the one last used, so nearly always the one. Another takes an empty way while the last is
+ *      empty; then one of those behind the first goes, in turn (of one way that one).
  *   3. Only canonical addresses get in, so a hit needs no other check.
+ *   4. Beside the entries lie a few tables of level 1 as walks found them (a processor's paging-structure cache), tagged alike.
+ *      Whatever flushes anything flushes them all, invlpg too, as the SDM has it (vol. 3, 4.10.4.1).
  */
 #ifndef XP_TLB_H
 #define XP_TLB_H
@@ -32,11 +35,24 @@ enum xp_tlb_cause {
     XP_TLB_CAUSES = 4,
 };
 
+#define XP_TLB_TABLES 8u
+
 struct xp_tlb_entry { uint64_t tag, page; };
 
+/* A table of level 1: what it maps begins at tag's address. */
+struct xp_tlb_table {
+    uint64_t tag;                /* as an entry's; 0: none */
+    uint64_t mfn;
+    uint32_t denied;             /* by the entries above it together */
+};
+
 struct xp_tlb {
-    struct xp_tlb_entry *entry;  /* sets << set_shift, the ways of a set side by side, aligned to a cache line */
-    uint32_t set_mask, set_shift, ways;
+    struct xp_tlb_entry *entry;  /* 1 << set_shift ways to a set, side by side, aligned to a cache line */
+    uint64_t set_mask;           /* of the byte offset of a set */
+    uint32_t tag_shift;          /* brings a tag's page to that offset */
+    uint32_t set_shift, ways;
+    uint32_t turn;               /* the way that went last */
+    struct xp_tlb_table table[XP_TLB_TABLES];
     uint64_t nr_hits, nr_misses, nr_evicted;
     uint64_t nr_flushes[XP_TLB_CAUSES];
 };
@@ -47,11 +63,23 @@ void xp_tlb_free(struct xp_tlb *t);
 
 static inline struct xp_tlb_entry *xp_tlb_set(const struct xp_tlb *t, uint64_t tag)
 {
-    return &t->entry[(size_t)((tag >> XP_PAGE_SHIFT) & t->set_mask) << t->set_shift];
+    return (struct xp_tlb_entry *)(void *)((uint8_t *)t->entry + (tag >> t->tag_shift & t->set_mask));
 }
 
-/* Looks behind the first way; what is found comes to the front. */
-struct xp_tlb_entry *xp_tlb_find_behind(const struct xp_tlb *t, uint64_t tag);
+/* Looks behind the first way; what is found there changes places with the first. */
+static inline struct xp_tlb_entry *xp_tlb_find_behind(const struct xp_tlb *t, uint64_t tag)
+{
+    struct xp_tlb_entry *set = xp_tlb_set(t, tag), *end = set + t->ways;
+    for (struct xp_tlb_entry *e = set + 1; e < end; e++) {
+        if (e->tag == tag) {
+            struct xp_tlb_entry found = *e;
+            *e = *set;
+            *set = found;
+            return set;
+        }
+    }
+    return NULL;
+}
 
 static inline struct xp_tlb_entry *xp_tlb_find(const struct xp_tlb *t, uint64_t tag)
 {
@@ -59,8 +87,29 @@ static inline struct xp_tlb_entry *xp_tlb_find(const struct xp_tlb *t, uint64_t 
     return __builtin_expect(e->tag == tag, 1) ? e : xp_tlb_find_behind(t, tag);
 }
 
-/* After xp_tlb_find(tag): over what it found, or in front; what was used longest ago goes if no way is empty. */
-void xp_tlb_insert(struct xp_tlb *t, uint64_t tag, uint64_t page);
+/* After xp_tlb_find(tag), or find_behind: over what it found, or in front. */
+static inline void xp_tlb_insert(struct xp_tlb *t, uint64_t tag, uint64_t page)
+{
+    struct xp_tlb_entry *set = xp_tlb_set(t, tag), *e = set + (t->ways - 1);
+    if (set->tag != tag) {
+        if (e->tag != 0) {
+            t->turn = t->turn + 1 < t->ways ? t->turn + 1 : t->ways > 1;
+            e = set + t->turn;
+            t->nr_evicted += e->tag != 0;
+        } else {
+            for (e = set; e->tag != 0;)
+                e++;
+        }
+        *e = *set;
+    }
+    *set = (struct xp_tlb_entry){.tag = tag, .page = page};
+}
+
+/* Where the table for an address goes; region: its tag, cut to what a table of level 1 maps (1 << shift). */
+static inline struct xp_tlb_table *xp_tlb_table(struct xp_tlb *t, uint64_t region, uint32_t shift)
+{
+    return &t->table[region >> shift & (XP_TLB_TABLES - 1)];
+}
 
 void xp_tlb_flush(struct xp_tlb *t, enum xp_tlb_cause cause);
 void xp_tlb_flush_space(struct xp_tlb *t, uint32_t space, enum xp_tlb_cause cause);

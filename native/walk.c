@@ -77,40 +77,67 @@ int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access
     return 0;
 }
 
-/* Inlined once for each mode, its levels and entries then being constants. */
-static inline __attribute__((always_inline)) uint64_t quick(const struct xp_space *s, uint64_t mfn, uint64_t va,
-                                                            uint32_t access, uint32_t *denied, uint32_t levels, bool wide)
+/* One entry, which must be sound and have A; its frame and, over what *no has, what it denies. UINT64_MAX: it is not. */
+static inline __attribute__((always_inline)) uint64_t step(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t levels,
+                                                           uint32_t level, bool wide, uint64_t *entry, uint32_t *no)
 {
-    const struct xp_paging_mode *m = s->mode;
-    uint32_t code = wide ? access : access & ~XP_PF_I, no = 0, failed = 0;
-    uint64_t entry = 0;
-    if (!xp_va_canonical(m, va) || mfn >= s->nr)
+    uint32_t bits = wide ? 9 : 10, shift = XP_PAGE_SHIFT + bits * (level - 1);
+    bool pdpte = levels == 3 && level == 3;
+    uint32_t index = (uint32_t)(va >> shift) & (pdpte ? 3 : (1u << bits) - 1);
+    const uint8_t *table = s->base + (mfn << XP_PAGE_SHIFT);
+    *entry = xp_fix_load_or_0(table + (wide ? 8u : 4u) * index, wide);
+    mfn = (*entry & (wide ? 0x000ffffffffff000ull : 0xfffff000u)) >> XP_PAGE_SHIFT;
+    uint64_t must = pdpte ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
+    if ((*entry & (must | s->reserved[level])) != must || mfn >= s->nr)
         return UINT64_MAX;
-#pragma GCC unroll 4
-    for (uint32_t level = levels; level > 0; level--) {
-        const uint8_t *table = s->base + (mfn << XP_PAGE_SHIFT);
-        uint32_t bits = wide ? 9 : 10, shift = XP_PAGE_SHIFT + bits * (level - 1);
-        uint32_t mask = levels == 3 && level == 3 ? 3 : (1u << bits) - 1;
-        uint32_t index = (uint32_t)(va >> shift) & mask;
-        entry = wide ? xp_fix_load64(table + 8u * index, &failed) : xp_fix_load32(table + 4u * index, &failed);
-        mfn = (entry & (wide ? 0x000ffffffffff000ull : 0xfffff000u)) >> XP_PAGE_SHIFT;
-        uint64_t must = levels == 3 && level == 3 ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
-        if ((entry & (must | s->reserved[level])) != must || mfn >= s->nr || failed != 0)
-            return UINT64_MAX;
-        if (levels != 3 || level != 3)
-            no |= denies(entry);
-    }
-    if ((no & code) != 0 || ((entry & XP_PTE_DIRTY) == 0 && (access & XP_PF_W) != 0))
+    if (!pdpte)
+        *no |= denies(*entry);
+    return mfn;
+}
+
+/* From the table of level 1 at mfn on; no: what is denied above it. */
+static inline __attribute__((always_inline)) uint64_t last(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t access,
+                                                           uint32_t no, uint32_t *denied, uint32_t levels, bool wide)
+{
+    uint32_t code = wide ? access : access & ~XP_PF_I;
+    uint64_t entry;
+    mfn = step(s, mfn, va, levels, 1, wide, &entry, &no);
+    if (mfn == UINT64_MAX || (no & code) != 0 || ((entry & XP_PTE_DIRTY) == 0 && (access & XP_PF_W) != 0))
         return UINT64_MAX;
     *denied = no | ((entry & XP_PTE_DIRTY) == 0 ? XP_PF_W : 0);
     return mfn << XP_PAGE_SHIFT;
 }
 
-uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied)
+/* Inlined once for each mode, its levels and entries then being constants. */
+static inline __attribute__((always_inline)) uint64_t quick(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t access,
+                                                            uint32_t *denied, struct xp_leaf *leaf, uint32_t levels, bool wide)
+{
+    uint32_t no = 0;
+    uint64_t entry;
+    if ((levels == 4 ? (uint64_t)((int64_t)(va << 16) >> 16) != va : va >> 32 != 0) || mfn >= s->nr)
+        return UINT64_MAX;
+#pragma GCC unroll 4
+    for (uint32_t level = levels; level > 1; level--) {
+        mfn = step(s, mfn, va, levels, level, wide, &entry, &no);
+        if (mfn == UINT64_MAX)
+            return UINT64_MAX;
+    }
+    *leaf = (struct xp_leaf){.mfn = mfn, .denied = no};
+    return last(s, mfn, va, access, no, denied, levels, wide);
+}
+
+uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied, struct xp_leaf *leaf)
 {
     switch (s->mode->levels) {
-    case 2: return quick(s, top.v, va, access, denied, 2, false);
-    case 3: return quick(s, top.v, va, access, denied, 3, true);
-    default: return quick(s, top.v, va, access, denied, 4, true);
+    case 2: return quick(s, top.v, va, access, denied, leaf, 2, false);
+    case 3: return quick(s, top.v, va, access, denied, leaf, 3, true);
+    default: return quick(s, top.v, va, access, denied, leaf, 4, true);
     }
+}
+
+uint64_t xp_walk_leaf(const struct xp_space *s, struct xp_leaf leaf, uint64_t va, uint32_t access, uint32_t *denied)
+{
+    if (s->mode->entry_size == 4)
+        return last(s, leaf.mfn, va, access, leaf.denied, denied, 2, false);
+    return last(s, leaf.mfn, va, access, leaf.denied, denied, s->mode->levels, true);
 }

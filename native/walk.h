@@ -52,10 +52,16 @@ struct xp_walk {
 /* access: XP_PF_W, _U, _I, or'ed; 0: the supervisor reads. 0, or -XEN_EFAULT and *f; entries seen so far are in *w. */
 int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, struct xp_walk *w, struct xp_fault_info *f);
 
+/* A table of level 1 that a walk came to, and what the entries above it deny together. */
+struct xp_leaf { uint64_t mfn; uint32_t denied; };
+
 /*
  * The walk of nearly always: the page's machine address and *denied if every entry is there, sound, has A (for a write D) and
- * lets the access; UINT64_MAX in every other case: then xp_walk knows.
+ * lets the access, and then *leaf too; UINT64_MAX in every other case: then xp_walk knows.
  */
-uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied);
+uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied, struct xp_leaf *leaf);
+
+/* The same from the table of level 1 on that an earlier such walk found, for an address that it maps. */
+uint64_t xp_walk_leaf(const struct xp_space *s, struct xp_leaf leaf, uint64_t va, uint32_t access, uint32_t *denied);
 
 #endif

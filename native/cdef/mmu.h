@@ -13,7 +13,7 @@
 #define XP_VECTOR_machine_check ...
 struct xp_tlb { uint64_t nr_hits, nr_misses, nr_evicted; uint64_t nr_flushes[4]; ...; };
 struct xp_fault_info { uint64_t va, maddr; uint32_t error_code; uint8_t vector, level; };
-struct xp_mmu { struct xp_tlb tlb; uint32_t asid; uint64_t nr_walks, nr_ad; uint64_t nr_faults[19]; ...; };
+struct xp_mmu { struct xp_tlb tlb; uint32_t asid; uint64_t nr_walks, nr_ad, nr_short; uint64_t nr_faults[19]; ...; };
 struct xp_mmu *xp_mmu_new(uint32_t mode, void *base, uint64_t nr, uint32_t sets, uint32_t ways);
 void xp_mmu_free(struct xp_mmu *m);
 int xp_mmu_switch(struct xp_mmu *m, uint64_t mfn, uint32_t asid);

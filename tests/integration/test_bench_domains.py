@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xenproc.bench import create, domains, guests, idle
+from xenproc.bench import create, domains, guests, idle, mmu_guest
 from xenproc.bench.case import BenchError, Sample
 from xenproc.bench.hist import Hist
 from xenproc.bench.placement import Placement, resolve, usable
@@ -100,6 +100,13 @@ def test_hypercalls(machine, mode):
     sample = measured(domains.DomainCase(machine, guests.hypercall_client, mode=mode), 100)
     assert len(sample.hist) == 100
     assert sample.hist.min_ns > 30
+
+
+@pytest.mark.parametrize("what, counter, value", [
+    ("crossing", "any", 0), ("crossing", "misses", 0), ("switch", "switch", 1), ("switch", "misses", 8), ("update", "page", 1)])
+def test_flushes_are_counted_by_cause(machine, what, counter, value):
+    case = domains.DomainCase(machine, mmu_guest.flush_client, memory="2M", what=what, counter=counter)
+    assert measured(case, 5).value == value
 
 
 @pytest.mark.parametrize("how", ["c", "py"])

@@ -50,6 +50,14 @@ OWED = {
     "memory": {"grant_map_us": None, "grant_map64_us": None, "flip_over_copy_4k": None, "flip_over_copy_1m": None},
     "vchan": {"vchan_64_over_pipe": {"at_least": 3}},
     "kernel": {"fork_validated_over_not": {"at_most": 1.3}, "null_call_over_linux": None, "switch_16p_64k_over_linux": None},
+    "tlb": {
+        "tlb_hit_ns": {"at_most": 3},
+        "walk2_ns": {"at_most": 20},
+        "walk4_ns": {"at_most": 40},
+        "walk_over_chase": {"at_most": 1.5},
+        "walk_over_memcpy": {"at_least": 0.8},
+        "flushes_per_crossing": {"at_most": 0},
+    },
     "mmu": {
         "pte_batch512_spin_ns": {"at_most": 30},
         "single_over_batch512_spin": {"at_least": 20},

@@ -256,6 +256,92 @@ def test_nothing_is_mapped_before_the_first_switch():
     lib.xp_mmu_free(mmu)
 
 
+# ---- tables of level 1 that a walk found before ----
+
+REGIONS = {X86_32: 1 << 22, PAE: 1 << 21, X86_64: 1 << 21}
+
+
+def two_in_a_region(mode, **tlb):
+    """Pages 0 and 1 of one table; `other` is an entry above it that leads to a second table, with frame 42 as page 1."""
+    m = Machine(mode, **tlb)
+    m.map(0, 40)
+    m.map(0x1000, 41)
+    m.used += 1
+    other = m.used << 12 | ALL | ACCESSED
+    m.entry((m.used << 12) + m.size, 42 << 12 | ALL | ACCESSED)
+    for frame in (40, 41, 42):
+        m.memory[frame * 4096] = frame
+    for va in (0, 0x1000):
+        m.entry(m.slots(va)[-1], m.entry(m.slots(va)[-1]) | ACCESSED)
+    for at in m.slots(0)[:-1]:
+        if m.entry(at) & USER:
+            m.entry(at, m.entry(at) | ACCESSED)
+    return m, m.slots(0)[-2], other
+
+
+@pytest.mark.parametrize("mode", [X86_32, PAE, X86_64])
+def test_the_second_page_of_a_region_is_a_short_walk(mode):
+    m, above, other = two_in_a_region(mode)
+    assert m.load(0, 1) == b"\x28" and (m.mmu.nr_walks, m.mmu.nr_short) == (1, 0)
+    m.entry(above, other)                            # nobody flushed: what was found is used
+    assert m.load(0x1000, 1) == b"\x29" and (m.mmu.nr_walks, m.mmu.nr_short) == (2, 1)
+    m.map(REGIONS[mode], 42)
+    assert m.load(REGIONS[mode], 1) == b"\x2a" and m.mmu.nr_short == 1
+
+
+FLUSHES = {
+    "all": lambda m: lib.xp_mmu_flush(m.mmu),
+    "this page": lambda m: lib.xp_mmu_flush_page(m.mmu, 0x1000),
+    "a page far away": lambda m: lib.xp_mmu_flush_page(m.mmu, 1 << 30),
+    "the base pointer": lambda m: lib.xp_mmu_switch(m.mmu, TOP, 0),
+    "another tag": lambda m: lib.xp_mmu_switch(m.mmu, TOP, 2),
+    "the hypervisor": lambda m: m.generation.__setitem__(0, 8),
+    "another watch": lambda m: lib.xp_mmu_watch(m.mmu, ffi.NULL),
+}
+
+
+@pytest.mark.parametrize("how", FLUSHES)
+@pytest.mark.parametrize("mode", [X86_32, PAE, X86_64])
+def test_whatever_flushes_forgets_tables_too(mode, how):
+    m, above, other = two_in_a_region(mode)
+    m.generation = ffi.new("uint32_t *", 7)
+    lib.xp_mmu_watch(m.mmu, m.generation)
+    m.load(0, 1)
+    m.entry(above, other)
+    FLUSHES[how](m)
+    assert m.load(0x1000, 1) == b"\x2a" and m.mmu.nr_short == 0
+
+
+def test_a_short_walk_minds_what_the_entries_above_deny():
+    m, above, _ = two_in_a_region(X86_64)
+    m.entry(above, m.entry(above) & ~(RW | USER) | NX)
+    for va in (0, 0x1000):
+        m.entry(m.slots(va)[-1], m.entry(m.slots(va)[-1]) | DIRTY)
+    assert m.load(0, 1) == b"\x28"
+    walks = m.mmu.nr_walks
+    assert m.load(0x1000, 1) == b"\x29" and m.mmu.nr_short == 1 and m.mmu.nr_walks == walks + 1
+    assert m.store(0x1000, b"x") == (lib.XP_VECTOR_page_fault, 0x1000, bits("PW"))
+    assert m.load(0x1000, 1, bits("U")) == (lib.XP_VECTOR_page_fault, 0x1000, bits("PU"))
+    assert m.load(0x1000, 1, bits("I")) == (lib.XP_VECTOR_page_fault, 0x1000, bits("PI"))
+    m.entry(above, m.entry(above) & ~NX | ALL)       # more rights need no flush: the tables decide about a no
+    assert m.store(0x1000, b"x") is None
+
+
+def test_a_short_walk_minds_its_own_entry():
+    m, _, _ = two_in_a_region(X86_64)
+    m.load(0, 1)
+    at = m.slots(0x1000)[-1]
+    for entry, code in ((0, ""), (64 << 12 | ALL | ACCESSED, "PR"), (42 << 12 | PRESENT | ACCESSED, None)):
+        m.entry(at, entry)
+        if code is None:
+            assert m.store(0x1000, b"x") == (lib.XP_VECTOR_page_fault, 0x1000, bits("PW"))
+        else:
+            assert m.load(0x1000, 1) == (lib.XP_VECTOR_page_fault, 0x1000, bits(code))
+    m.entry(at, 42 << 12 | ALL)                      # without A and D: the long walk sets them
+    assert m.load(0x1000, 1) == b"\x2a" and m.entry(at) & (ACCESSED | DIRTY) == ACCESSED
+    assert m.store(0x1000, b"x") is None and m.entry(at) & DIRTY
+
+
 # ---- memory that is not there ----
 
 MISSING = """

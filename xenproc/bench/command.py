@@ -26,6 +26,7 @@ SUITES = {
     "memory": ("xenproc.bench.memory", "Grants mapped and unmapped; pages moved by transfer against copied."),
     "mmu": ("xenproc.bench.mmu", "Validated page-table writes, batched and single; pinning; frames given and protected."),
     "kernel": ("xenproc.bench.kernel", "The small guest kernel: the paper's Tables 3 to 5, beside Linux; fork, validated and not."),
+    "tlb": ("xenproc.bench.tlb", "Translation by the MMU: hits, walks, loads; what flushes its TLB."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),
 }
 
@@ -40,6 +41,8 @@ OPTIONS = (
     click.option("--rate", type=click.IntRange(1, 200_000), default=10_000, show_default=True,
                  help="Requests a second of the case at a fixed rate (ring)."),
     click.option("--domains", type=click.IntRange(2, 4000), default=500, show_default=True, help="Idle domains (idle)."),
+    click.option("--sets", type=click.IntRange(1, 4096), default=64, show_default=True, help="Sets of the MMU's TLB (tlb)."),
+    click.option("--ways", type=click.IntRange(1, 16), default=4, show_default=True, help="Ways of each (tlb)."),
     click.option("--placement", default="auto", show_default=True, metavar="one|two|free|A,B|auto",
                  help="CPUs of the two parties; auto: polling on two, blocking on one and on two."),
     click.option("--isolation", type=click.Choice(["auto", "enforced", "cooperative"]), default="auto", show_default=True),

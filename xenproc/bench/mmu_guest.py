@@ -1,4 +1,4 @@
-"""What a domain of `xenproc bench mmu` runs: validated writes to its own page table, in batches or one at a time.
+"""What domains of `xenproc bench mmu` and `bench tlb` run: validated writes to a page table, batched or single; what flushes a TLB.
 
 Every write names another frame than the entry had, so that each is validated: a table's references are taken and dropped.
 """
@@ -6,9 +6,10 @@ Every write names another frame than the entry had, so that each is validated: a
 from typing import Any
 
 from xenproc.abi import Hypercall, MmuExt
-from xenproc.bench.case import BenchError
+from xenproc.bench.case import BenchError, Sample
 from xenproc.bench.guests import LIMIT_NS, MODES, sampled, tick, warm
 from xenproc.bench.hist import Hist
+from xenproc.guest.paging import WRITABLE, AddressSpace
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -52,3 +53,42 @@ def pte_client(g: Any, n: int, mode: str, batch: int) -> bytes:
         lib.xp_bench_record_ticks(hist.c, clock, ticks, n)
 
     return sampled(loop, n)
+
+
+def flush_client(g: Any, n: int, what: str, counter: str) -> bytes:
+    """n times: a hypercall ("crossing"), another address space and back ("switch"), an entry changed ("update"); each time all
+    pages are then read. The value is what a counter of the TLB says an operation: one cause of flushes, "any", or "misses".
+    """
+    spaces = [AddressSpace(g), AddressSpace(g)]
+    pages = g.memory.alloc(8)
+    for space in spaces:
+        space.map(PAGE_SIZE, pages.mfns)
+    space = spaces[0]
+    tlb = space.mmu.tlb
+
+    def read_all() -> None:
+        for i in range(len(pages.mfns)):
+            space.read((1 + i) * PAGE_SIZE, 8)
+
+    def op() -> None:
+        if what == "switch":
+            spaces[1].load()
+            space.load()
+        elif what == "update":
+            space.protect(PAGE_SIZE, 1, lambda entry: entry ^ WRITABLE)
+        else:
+            g.hypercall(Hypercall.xen_version, 0)
+        read_all()
+
+    def count() -> int:
+        if counter == "misses":
+            return int(tlb.nr_misses)
+        causes = range(len(tlb.nr_flushes)) if counter == "any" else [getattr(lib, f"XP_TLB_{counter}")]
+        return sum(tlb.nr_flushes[cause] for cause in causes)
+
+    space.load()
+    read_all()
+    before = count()
+    for _ in range(n):
+        op()
+    return Sample(n, value=(count() - before) / n).pack()

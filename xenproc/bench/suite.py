@@ -29,6 +29,8 @@ class Plan:
     isolation: str = "auto"
     cooperative: bool = False
     domains: int = 500
+    sets: int = 64
+    ways: int = 4
 
     def wants(self, mode: str) -> bool:
         """Is this way of waiting part of the run?"""
