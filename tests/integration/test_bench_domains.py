@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xenproc.bench import create, domains, guests, idle, mmu_guest
+from xenproc.bench import create, domains, guests, idle, mmu_guest, mmu_table5
 from xenproc.bench.case import BenchError, Sample
 from xenproc.bench.hist import Hist
 from xenproc.bench.placement import Placement, resolve, usable
@@ -107,6 +107,13 @@ def test_hypercalls(machine, mode):
 def test_flushes_are_counted_by_cause(machine, what, counter, value):
     case = domains.DomainCase(machine, mmu_guest.flush_client, memory="2M", what=what, counter=counter)
     assert measured(case, 5).value == value
+
+
+@pytest.mark.parametrize("what", list(mmu_table5.ROUND))
+def test_table_5_by_a_guest_and_by_linux(machine, what):
+    ours = domains.DomainCase(machine, mmu_guest.table5_client, memory="2M", what=what)
+    for case in ours, mmu_table5.Native(what):
+        assert 0.05 < measured(case, 3).value < 1e6
 
 
 @pytest.mark.parametrize("how", ["c", "py"])

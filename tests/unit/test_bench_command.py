@@ -68,6 +68,9 @@ OWED = {
         "give_frame_us": {"at_most": 1},
         "give_frame_run_us": {"at_most": 0.4},
         "protect_frame_us": {"at_most": 1},
+        "table5_mmap_over_native": None,
+        "table5_fault_over_native": None,
+        "table5_prot_over_native": None,
     },
 }
 

@@ -1,4 +1,4 @@
-"""`xenproc bench mmu`: validated page-table writes, in batches and single, pinning, and what windows cost.
+"""`xenproc bench mmu`: validated page-table writes, in batches and single, pinning, what windows cost; the paper's Table 5.
 
 Writes come from a domain, hypercall included (mmu_guest.py). Validation alone, a pin and its longest step, and windows are
 measured on a core without processes (mmu_core.py), on the first CPU of where the kernel puts us.
@@ -7,6 +7,7 @@ measured on a core without processes (mmu_core.py), on the first CPU of where th
 from xenproc.bench import guests, mmu_core, mmu_guest
 from xenproc.bench.domains import DomainCase, Machine
 from xenproc.bench.mmu_core import BATCH, ENTRIES, RUN, TABLES, CoreCase
+from xenproc.bench.mmu_table5 import add_table5
 from xenproc.bench.placement import resolve
 from xenproc.bench.report import Ratio
 from xenproc.bench.runner import Entry
@@ -28,6 +29,7 @@ def suite(plan: Plan) -> Suite:
     made = Suite(plan)
     add_writes(made)
     add_core(made)
+    add_table5(made)
     return made
 
 
