@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from array import array
 from itertools import pairwise
 
 from native.hvtest_real import Real, ffi, lib
@@ -102,6 +103,20 @@ class Machine:
     def records(self) -> list[tuple[int, int, int, int]]:
         """Return all records."""
         return [self.record(mfn) for mfn in range(self.frames)]
+
+    def snapshot(self) -> array:
+        """Return hvtest_snapshot's words."""
+        words = array("I", bytes(12 * self.frames))
+        lib.hvtest_snapshot(self.t, ffi.from_buffer("uint32_t[]", words))
+        return words
+
+    def window(self, domid: int, first: int, nr: int) -> bytes:
+        """Return what the domain's window shows of nr frames, a byte each."""
+        return bytes(ffi.buffer(lib.hvtest_window(self.t, domid) + first, nr))
+
+    def bytes(self, first: int, nr: int) -> bytes:
+        """Return what is in nr frames."""
+        return bytes(ffi.buffer(lib.hvtest_frame(self.t, first), nr << 12))
 
     def shown(self, mfn: int, domid: int = 1) -> int:
         """Return what the domain's window shows: 0 nothing, 1 for reading, 2 for writing."""

@@ -14,6 +14,7 @@ EPERM, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSYS, EOPNOTSUPP = -1, -12, -14, -16, -2
 OKAY, GENERAL_ERROR, BAD_HANDLE, BAD_PAGE, EAGAIN = 0, -1, -4, -9, -12      # GNTST_*
 MASK64 = 0x000FFFFFFFFFF000
 RESERVED64 = 0x7FF0000000000000
+ODD = bytes(i & 1 for i in range(256))
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,14 @@ class Tables:
 
     def entries(self, d: Domain, mfn: int, type_: int) -> Iterator[tuple[int, int]]:
         """Return (slot, entry) of each present entry that is the guest's."""
-        for i in range(d.mode.nr[level_of(type_)]):
-            if not (self.carries_hole(d, type_) and i in d.mode.hole) and self.words[mfn][i] & P:
-                yield i, self.words[mfn][i]
+        words, nr = self.words[mfn], d.mode.nr[level_of(type_)]
+        hole = d.mode.hole if self.carries_hole(d, type_) else range(0)
+        present = words.tobytes()[:: words.itemsize].translate(ODD)     # the low byte of each entry: tables are nearly empty
+        i = present.find(1)
+        while 0 <= i < nr:
+            if i not in hole:
+                yield i, words[i]
+            i = present.find(1, i + 1)
 
     def linear(self, d: Domain, level: int) -> bool:
         """Say whether entries of this level may name a table of the same level."""
@@ -211,14 +217,11 @@ class Tables:
         frame.refs += 1
         taken: list[int] = []
         try:
-            for slot in range(d.mode.nr[level_of(type_)]):
-                entry = self.words[mfn][slot]
-                if self.carries_hole(d, type_) and slot in d.mode.hole:
-                    continue
-                if (d.mode.levels, type_, slot) == (3, L3, 3) and not entry & P:
-                    raise Refused(EINVAL)
+            for slot, entry in self.entries(d, mfn, type_):
                 self.take(d, mfn, type_, slot, entry)
                 taken.append(entry)
+            if (d.mode.levels, type_) == (3, L3) and not self.words[mfn][3] & P:    # the last of its four, which the hole hangs on
+                raise Refused(EINVAL)
         except Refused:
             for entry in reversed(taken):
                 self.drop(d, mfn, type_, entry)

@@ -60,6 +60,10 @@ void hvtest_protecting(struct hvtest *t, xp_mfn_t mfn, bool readonly);
 void hvtest_calls(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
 uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid);
 int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr);
+/* Of each frame of a domain's three words: type count, references, and owner << 16 | type << 8 | flags; else zeroes. */
+void hvtest_snapshot(struct hvtest *t, uint32_t *words);
+/* What a domain's window shows, a byte a frame. */
+const uint8_t *hvtest_window(struct hvtest *t, xp_domid_t domid);
 /* The record itself, to be written to. */
 struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn);
 /* False: no such paging mode. What its table says: hole_start, hole_end, m2p_start, frame_mask, and the forbidden bits of levels 1 to 4. */

@@ -16,7 +16,7 @@ struct xp_mm {
     xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, last_ticket, nr_work;
     uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; ...;
 };
-struct xp_domain { struct xp_mm mm; bool crashed; char crash_reason[160]; ...; };
+struct xp_domain { struct xp_mm mm; xp_mfn_t shared_info_mfn; bool crashed; char crash_reason[160]; ...; };
 struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };
 struct hvtest_race { struct xp_frame at_protect, at_lift; ...; };
 struct hvtest {
@@ -41,6 +41,8 @@ void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
 void hvtest_calls(struct hvtest *t, uint16_t domid, uint64_t mfn);
 uint32_t hvtest_generation(struct hvtest *t, uint16_t domid);
 int hvtest_set_ad(struct hvtest *t, uint16_t domid, uint64_t va, uint64_t nr);
+void hvtest_snapshot(struct hvtest *t, uint32_t *words);
+const uint8_t *hvtest_window(struct hvtest *t, uint16_t domid);
 struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn);
 uint64_t hvtest_hole(struct hvtest *t, uint32_t mode, uint32_t slot);
 void hvtest_domain_kill(struct hvtest *t, uint16_t domid);

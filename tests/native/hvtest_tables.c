@@ -83,6 +83,19 @@ int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr)
     return xp_mm_set_ad(t->hv.domains[domid], va, nr);
 }
 
+void hvtest_snapshot(struct hvtest *t, uint32_t *words)
+{
+    for (uint64_t i = 0; i < t->hv.frames.nr; i++, words += 3) {
+        const struct xp_frame *frame = &t->hv.frames.table[i];
+        bool used = frame->owner < XP_OWNERS && frame->ref_count > 0;
+        words[0] = used ? frame->type_count : 0;
+        words[1] = used ? frame->ref_count : 0;
+        words[2] = used ? (uint32_t)frame->owner << 16 | (uint32_t)frame->type << 8 | frame->flags : 0;
+    }
+}
+
+const uint8_t *hvtest_window(struct hvtest *t, xp_domid_t domid) { return t->shown[domid]; }
+
 struct xp_frame *hvtest_record(struct hvtest *t, uint64_t mfn) { return &t->hv.frames.table[mfn]; }
 
 bool hvtest_mode(uint32_t mode, uint64_t *words)

@@ -1,7 +1,7 @@
 """mmuext_op: what its services cost a step, and a pinned table whose page was given up."""
 
 import pytest
-from tables import ALLOCATED, CLEAR, EINVAL, L1, NONE, PIN, SELF, UNPIN, VARIANTS, X64, Machine, ffi, kind, lib
+from tables import ALLOCATED, CLEAR, EINVAL, EPERM, L1, NONE, PIN, SELF, UNPIN, VARIANTS, X64, Machine, ffi, kind, lib
 
 
 @pytest.fixture(params=VARIANTS, ids=kind)
@@ -32,6 +32,10 @@ def test_a_pinned_table_that_was_given_up_can_be_unpinned(m):
     op = ffi.new("struct xen_memory_reservation *", {"extent_start": m.va(1, 2048), "nr_extents": 1, "domid": SELF})
     assert lib.hvtest_memory_op(m.t, 1, 1, op, ffi.sizeof("struct xen_memory_reservation")) == 1
     assert m.record(frame)[:3] == (L1, 1, 1) and m.record(frame)[3] & ALLOCATED == 0
+    other = m.own(1, skip=14)[0]        # what is given up is mapped by nobody any more, not even for reading
+    assert m.ext((PIN[L1], other)) == (0, 1)
+    assert m.update((m.ptr(other, 0), frame << 12 | 5)) == (EPERM, 0)
+    m.table(other)[0] = 0
     assert m.ext((UNPIN, frame)) == (0, 1)
     assert m.record(frame) == (NONE, 0, 0, 0)
     assert m.ext((UNPIN, frame)) == (EINVAL, 0)

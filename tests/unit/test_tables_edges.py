@@ -446,3 +446,14 @@ def test_linear_tables_need_memory_once():
     assert m.records() == before and m.table(a)[1] == 0
     assert m.update((m.ptr(a, 1), b << 12 | P | U)) == (0, 1)
     m.close()
+
+
+def test_the_audit_sees_an_entry_to_a_foreign_frame(m):
+    tables = m.space(leaves=1)
+    stranger, leaf = m.domain(2), m.own(1, skip=6)[0]
+    assert m.ext((PIN[top(m)], tables[0])) == (0, 1) and lib.hvtest_mm_audit(m.t) == 0
+    for owner, wrong in ((2, 1), (1, 0)):
+        lib.hvtest_record(m.t, leaf).owner = owner
+        assert lib.hvtest_mm_audit(m.t) == wrong
+    assert stranger > 0
+    m.end(2)

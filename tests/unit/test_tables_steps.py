@@ -151,5 +151,10 @@ def test_pins_far_apart_are_found_at_the_end():
     first = m.domain(2, 18_000)
     far = [first + i for i in (5, 9000, 17_900)]
     assert m.ext(*[(PIN[L1], mfn) for mfn in far], domid=2) == (0, 3)
-    m.end(2)
+    del m.first[2]
+    lib.hvtest_domain_kill(m.t, 2)
+    steps = 1
+    while (ret := lib.hvtest_domain_teardown(m.t, 2)) == 1:
+        steps += 1
+    assert ret == 0 and steps > 2  # 8,192 frames are looked through in one
     m.close()
