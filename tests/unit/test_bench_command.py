@@ -72,6 +72,19 @@ OWED = {
         "table5_fault_over_native": None,
         "table5_prot_over_native": None,
     },
+    "bvt": {
+        "lag_over_bound_max": {"at_most": 1.0},
+        "share_error_max": {"at_most": 0.01},
+        "lag_blocking_over_bound": {"at_most": 1.0},
+        "lag_over_bound_two_cpus": {"at_most": 1.0},
+        "share_error_two_cpus": {"at_most": 0.01},
+        "wake_p99_warp_over_fifo": {"at_most": 2.0},
+        "wake_p99_warp_ms": {"at_most": 1.0},
+        "wake_p99_128_ms": {"at_most": 2.0},
+        "throughput_128": {"at_least": 0.99},
+        "dispatcher_cpu_pct": {"at_most": 0.5},
+        "dispatcher_idle_pct": {"at_most": 0.1},
+    },
 }
 
 needs_two = pytest.mark.skipif(len(usable()) < 2, reason="this host gives one CPU")

@@ -27,6 +27,7 @@ SUITES = {
     "mmu": ("xenproc.bench.mmu", "Validated page-table writes, batched and single; pinning; frames given and protected."),
     "kernel": ("xenproc.bench.kernel", "The small guest kernel: the paper's Tables 3 to 5, beside Linux; fork, validated and not."),
     "tlb": ("xenproc.bench.tlb", "Translation by the MMU: hits, walks, loads; what flushes its TLB."),
+    "bvt": ("xenproc.bench.bvt", "Shares, lag and wake-ups under Borrowed Virtual Time; what the scheduler costs."),
     "vchan": ("xenproc.bench.channel", "Messages through a channel, against Pipe and a Unix socket."),
 }
 
