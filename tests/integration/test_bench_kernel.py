@@ -37,6 +37,11 @@ def test_a_row_in_the_guest_kernel(machine, row, options):
     assert 0.1 < sample.value < 1e6 and 0 < sample.took_s < 20 and sample.hist is None
 
 
+def test_both_kinds_of_tables_in_one_domain(machine):
+    sample = measured(domains.DomainCase(machine, kernel_guest.fork_pair_client, memory=kernel.DOMAIN_MEMORY), 12)
+    assert 0.3 < sample.value < 10 and 0 < sample.took_s < 20
+
+
 def switches(processes, kib):
     """[guest] A ring of processes a few times round: how often the CPU changed hands, and what the time was."""
 

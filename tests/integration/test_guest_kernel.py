@@ -209,14 +209,14 @@ def test_a_bad_process_harms_nobody(hv, mode):
         heap = sys.sbrk(4096)
         sys.store(heap, b"fine")
         tries = {
-            "kernel memory": lambda sys: sys.load(0xC0000000, 1),
-            "kernel memory written": lambda sys: sys.store(0xC0000FF8, b"12345678"),
+            "kernel memory": lambda sys: sys.load(0x3FFFF000, 1),
+            "kernel memory written": lambda sys: sys.store(0x3FFFFFF8, b"12345678"),
             "nowhere": lambda sys: sys.load(0x20000000, 4),
             "null": lambda sys: sys.store(0, b"x"),
             "behind its own": lambda sys: sys.load(heap + 4094, 4),
             "not canonical": lambda sys: sys.load(1 << 60, 4),
             "privileged": lambda sys: sys._cpu.mov_to_cr(3, 0),
-            "system call's pointer": lambda sys: sys.exit(-sys.raw(4, 1, 0xC0000000, 8)),
+            "system call's pointer": lambda sys: sys.exit(-sys.raw(4, 1, 0x3FFFF000, 8)),
         }
 
         def neighbour(sys):

@@ -4,6 +4,7 @@ Each row is a first process (ring 3) that does its operation n times after a war
 programs do. kernel_native.py has the same programs for Linux; a change here wants one there.
 """
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -211,3 +212,28 @@ def kernel_client(g: Any, n: int, row: str, fast: bool = True, validated: bool =
     if status or len(took) != 2:
         raise RuntimeError(f"{row}: the first process ended with {status}")
     return Sample(n, value=took[0], took_s=took[1]).pack()
+
+
+TURNS = 6                       # of each kind of tables
+
+
+def fork_pair_client(g: Any, n: int) -> bytes:
+    """fork, exit, wait with validated tables over the same with tables that nobody validates, in turns: the medians' ratio."""
+    took: dict[bool, list[int]] = {True: [], False: []}
+
+    def init(sys: Any, times: list[int]) -> None:
+        _grow(sys)
+        for i in range(2 + max(1, n // TURNS)):
+            begin = lib.xp_now_ns()
+            sys.fork(sys_exit)
+            sys.wait()
+            if i >= 2:          # the first make a thread, and make the pages shared
+                times.append(lib.xp_now_ns() - begin)
+
+    begin = lib.xp_now_ns()
+    for turn in range(TURNS):
+        for validated in (turn % 2 == 0, turn % 2 == 1):
+            if Kernel(g, validated=validated).run(init, took[validated]):
+                raise RuntimeError("fork: the first process did not end well")
+    ratio = statistics.median(took[True]) / statistics.median(took[False])
+    return Sample(n, value=ratio, took_s=(lib.xp_now_ns() - begin) / 1e9).pack()

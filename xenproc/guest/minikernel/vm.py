@@ -18,8 +18,8 @@ from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
 DATA = 0x0040_0000              # a program's data, its heap behind it
 MMAP, MMAP_END = 0x1000_0000, 0x3000_0000
-STACK, STACK_TOP = 0x3FFF_0000, 0x4000_0000
-KERNEL = 0xC000_0000            # one page of the kernel's, its stack: not for ring 3
+STACK, STACK_TOP = 0x3FFE_0000, 0x3FFF_0000
+KERNEL = 0x3FFF_F000            # one page of the kernel's, its stack: not for ring 3; beside the process's, to need no tables more
 _WRITE_FAULT = 2                # of an error code
 
 
