@@ -122,6 +122,8 @@ def test_over_the_gap_in_one_access():
     one = ffi.new("char[8]")
     assert lib.xp_mmu_load(m.mmu, 0x1000, one, (1 << 64) - 0x2000, 0, m.fault) == -14
     assert (m.fault.vector, m.fault.va) == (lib.XP_VECTOR_protection, 0x1000)
+    assert lib.xp_mmu_load(m.mmu, 0x1000, one, (1 << 64) - 0x800, 0, m.fault) == -14      # round to where it began
+    assert (m.fault.vector, m.fault.va) == (lib.XP_VECTOR_protection, 0x1000)
 
 
 def test_nothing_is_nothing():
@@ -254,6 +256,77 @@ def test_nothing_is_mapped_before_the_first_switch():
     assert lib.xp_mmu_load(mmu, 0, ffi.new("char[8]"), 8, 0, fault) == -14
     assert fault.vector == lib.XP_VECTOR_machine_check and mmu.nr_faults[fault.vector] == 1
     lib.xp_mmu_free(mmu)
+
+
+def test_a_no_of_the_tlb_is_one_behind_the_first_way_too():
+    m = Machine(sets=1, ways=2)
+    m.map(0x1000, 40, PRESENT)
+    m.map(0x2000, 41)
+    m.load(0x1000, 1), m.load(0x2000, 1)
+    assert m.store(0x1000, b"x") == (lib.XP_VECTOR_page_fault, 0x1000, bits("PW"))
+    m.load(0x2000, 1)
+    assert m.load(0x1000, 1, bits("U")) == (lib.XP_VECTOR_page_fault, 0x1000, bits("PU"))
+
+
+def test_the_ways_go_in_turn():
+    m = Machine(sets=1, ways=4)
+    for page in range(7):
+        m.map(0x1000 * page, 40)
+        m.load(0x1000 * page, 1)
+    walks = m.mmu.nr_walks
+    for page in (3, 4, 5, 6):
+        m.load(0x1000 * page, 1)
+    assert m.mmu.nr_walks == walks and m.mmu.tlb.nr_evicted == 3
+
+
+@pytest.mark.parametrize("flush", [lib.xp_mmu_flush, lambda mmu: lib.xp_mmu_switch(mmu, TOP, 0)])
+def test_a_flush_forgets_every_set_and_way(flush):
+    m = Machine(frames=80, sets=8, ways=4)
+    for page in range(32):
+        m.map(0x1000 * page, 40)
+        m.load(0x1000 * page, 1)
+    assert m.mmu.tlb.nr_evicted == 0
+    for page in range(32):
+        m.map(0x1000 * page, 41)
+    m.memory[41 * 4096] = 41
+    flush(m.mmu)
+    assert all(m.load(0x1000 * page, 1) == b"\x29" for page in range(32))
+
+
+def with_bits(m, va, extra=ACCESSED):
+    """All entries of va have A: the quick walk of nearly always."""
+    for at in m.slots(va):
+        if m.mode != PAE or at != m.slots(va)[0]:
+            m.entry(at, m.entry(at) | extra)
+
+
+@pytest.mark.parametrize("mode", [X86_32, PAE, X86_64])
+def test_the_quick_walk_refuses_what_the_long_one_does(mode):
+    m = Machine(mode)
+    m.map(0x5000, 40)
+    with_bits(m, 0x5000)
+    assert m.load(0x5000, 1) == b"\0" and m.mmu.nr_ad == 0
+    assert m.store(0x5000, b"x") is None             # the page was read while clean: D is owed
+    assert m.entry(m.slots(0x5000)[-1]) & DIRTY and m.mmu.nr_ad == 1
+    far = 0x5000 | (1 << 50 if mode == X86_64 else 1 << 33)
+    assert m.load(far, 1) == (lib.XP_VECTOR_protection, far, 0)
+    lib.xp_mmu_flush(m.mmu)
+    assert m.load(far, 1) == (lib.XP_VECTOR_protection, far, 0)
+    above = m.slots(0x5000)[-2]
+    m.entry(above, m.entry(above) | PSE)
+    lib.xp_mmu_flush(m.mmu)
+    assert m.load(0x5000, 1) == (lib.XP_VECTOR_page_fault, 0x5000, bits("PR"))
+    m.entry(above, m.entry(above) & ~PSE)
+    if mode == PAE:
+        m.entry(m.slots(0x5000)[-1], m.entry(m.slots(0x5000)[-1]) | 1 << 52)
+        assert m.load(0x5000, 1) == (lib.XP_VECTOR_page_fault, 0x5000, bits("PR"))
+
+
+def test_without_nx_a_fetch_is_a_read():
+    m = Machine(X86_32)
+    assert m.load(0x5000, 1, bits("I")) == (lib.XP_VECTOR_page_fault, 0x5000, 0)
+    m = Machine(PAE)
+    assert m.load(0x5000, 1, bits("I")) == (lib.XP_VECTOR_page_fault, 0x5000, bits("I"))
 
 
 # ---- tables of level 1 that a walk found before ----
