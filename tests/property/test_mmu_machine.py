@@ -53,7 +53,8 @@ def machine_for(name, seen):
                     pick, leaf = data.draw(st.integers(0, 35)), frame > 3 * (depth - 1)
                     if pick:
                         bits = data.draw(FLAGS | HIGH.map(lambda h: h | 7)) if leaf else 7
-                        self.put(frame, index, self.below(frame, pick), bits)
+                        # One in 36 leads out of memory: a reserved bit for every kind of access to meet.
+                        self.put(frame, index, FRAMES + 2 if pick == 1 else self.below(frame, pick), bits)
             self.switch(1, False)
 
         def below(self, frame, pick):
