@@ -1,7 +1,7 @@
 """mmuext_op: what its services cost a step, and a pinned table whose page was given up."""
 
 import pytest
-from tables import ALLOCATED, CLEAR, EINVAL, EPERM, L1, NONE, PIN, SELF, UNPIN, VARIANTS, X64, Machine, ffi, kind, lib
+from tables import ALLOCATED, CLEAR, EINVAL, EPERM, L1, LDT, NONE, PIN, SELF, UNPIN, VARIANTS, X64, Machine, ffi, kind, lib
 
 
 @pytest.fixture(params=VARIANTS, ids=kind)
@@ -39,3 +39,10 @@ def test_a_pinned_table_that_was_given_up_can_be_unpinned(m):
     assert m.ext((UNPIN, frame)) == (0, 1)
     assert m.record(frame) == (NONE, 0, 0, 0)
     assert m.ext((UNPIN, frame)) == (EINVAL, 0)
+
+
+def test_an_ldt_may_begin_where_the_hole_ends():
+    m = Machine(X64)
+    for address, result in ((0xFFFF800000000000, EINVAL), (0xFFFF87FFFFFFFFF8, EINVAL), (0xFFFF880000000000, 0)):
+        assert m.ext((LDT, address, 1))[0] == result, hex(address)
+    m.close()
