@@ -48,6 +48,25 @@ def test_the_entry_is_what_the_flags_say(both):
     assert refs(both) == (1 + 3 + 3, 6)                         # its own, a handle's and an entry's for each
 
 
+def test_only_a_host_map_is_an_entry(both):
+    """A device map has no address; an entry at machine address 0 is none, which is found out last; a part of a page is no page."""
+    assert maps(both, 2, 1, 0, DEVICE_MAP, VA) == OKAY and entry(both) == 0
+    assert maps(both, 2, 9, 0, HOST_MAP | CONTAINS_PTE, 0) == model.BAD_DOMAIN
+    both.drop(2, both.own[1][2])
+    assert unmaps(both, 2, 0) == OKAY
+    both.write_entry(1, 0, 0x101, 2, both.own[1][2])
+    for address in (0, VA):
+        assert maps(both, 2, 1, 0, HOST_MAP, address) == GENERAL_ERROR
+
+
+def test_a_refusal_writes_its_status_and_nothing_else(both):
+    for address in (1 << 22, VA):
+        op = {"flags": 2, "ref": 0 if address != VA else 600, "dom": 1, "host_addr": address, "handle": 77, "dev_bus_addr": 99}
+        ret, got = both.real.grant(2, 0, "map_grant_ref", [op])
+        assert (ret, got[0].handle, got[0].dev_bus_addr, got[0].host_addr) == (0, 77, 99, address)
+        assert got[0].status == (GENERAL_ERROR if address != VA else model.BAD_GNTREF)
+
+
 def test_it_ends_with_its_own_address_alone(both):
     maps(both, 2, 1, 0, HOST_MAP, VA)
     both.drop(2, both.own[1][2])
@@ -94,8 +113,6 @@ def test_nobody_else_makes_such_an_entry(both):
     assert both.mmu_update(1, 4, both.own[1][2] << 12 | 3) == 0
     table = both.model.domains[1].tables[0]
     assert both.mmu_update(1, 5, table << 12 | 3) == -EBUSY
-    # what the references depend on stays, so this is no new mapping
-    assert both.real.destroy is not None
 
 
 def test_both_parts_end_one_by_one(both):
