@@ -89,6 +89,7 @@ void xp_cpu_add(struct xp_domain *d)
     }
     xp_cpu_record_params(d, XP_TT_sched_add, now);
     p->known = true;
+    (void)xp_class_thread(d->pid, XP_CLASS_NONE);       /* born while there was contention (xp_cpus_helper), maybe over by now */
     if (xp_busy_watch(d, (int32_t)atomic_load_explicit(&cpus->watcher_tid, memory_order_relaxed)) == 0)
         xp_busy_set(d, true, false);
     if (!cpus->contended || cpus->leaving)
@@ -127,6 +128,17 @@ void xp_cpu_let_run(struct xp_domain *d)
 {
     if (d->hv->cpus != NULL && place_of(d)->process.class == XP_CLASS_WAITING)
         xp_cpu_put(d->hv->cpus, d, XP_CLASS_ASLEEP, -1);
+}
+
+void xp_cpus_helper(struct xp_hv *hv, int32_t pid)
+{
+    xp_hv_lock(hv);
+    if (hv->cpus != NULL && hv->cpus->helper != pid) {
+        hv->cpus->helper = pid;
+        if (hv->cpus->contended && !hv->cpus->leaving)
+            (void)xp_class_family(pid, XP_CLASS_ASLEEP);
+    }
+    xp_hv_unlock(hv);
 }
 
 void xp_cpus_let_run(struct xp_hv *hv, xp_domid_t domid)

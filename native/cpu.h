@@ -63,6 +63,8 @@ struct xp_cpus {
     bool leaving;                /* some are as they were already */
     int watch_fd;                /* cpu_watch.h; negative: there are no watches */
     struct xp_busy_epoch epoch;
+    int64_t slop_ns;             /* how much longer a slice lasts than it says */
+    int32_t helper;              /* xp_cpus_helper: its pid, or 0 */
     int64_t calm_since;          /* nobody waits since; 0: somebody does */
     uint32_t nr_waiting;         /* runnable and not chosen */
     _Atomic bool stop;
@@ -87,6 +89,8 @@ int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const uint32_t *host_
 /* Everybody as he was; the threads end. Twice is harmless. */
 void xp_cpus_stop(struct xp_hv *hv);
 void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info);
+/* A process that forks new domains for us: it and what it forks are among the asleep ones' class while CPUs are contended. */
+void xp_cpus_helper(struct xp_hv *hv, int32_t pid);
 /* xp_cpu_let_run by number. */
 void xp_cpus_let_run(struct xp_hv *hv, xp_domid_t domid);
 
@@ -105,6 +109,7 @@ bool xp_cpu_enter(struct xp_cpus *cpus, uint32_t *cursor);
 bool xp_cpu_leave(struct xp_cpus *cpus);
 void xp_cpu_blocked(struct xp_cpu *cpu);
 void xp_cpu_woken(struct xp_domain *d);
+/* A slice is over, or nobody has waited for long. */
 void xp_cpu_due(struct xp_cpus *cpus);
 void xp_cpu_ran(struct xp_domain *d, uint32_t nr);
 

@@ -46,9 +46,16 @@ static int set_policy(int32_t tid, enum xp_class class)
     return sched_setscheduler(tid, class == XP_CLASS_NONE ? SCHED_OTHER : SCHED_RR, &param) == 0 ? 0 : -errno;
 }
 
-int xp_class_thread(int32_t tid, enum xp_class class)
+int xp_class_family(int32_t tid, enum xp_class class)
 {
     return set_policy(tid, class);
+}
+
+int xp_class_thread(int32_t tid, enum xp_class class)
+{
+    const struct sched_param param = {.sched_priority = (int)class};
+    int policy = class == XP_CLASS_NONE ? SCHED_OTHER : SCHED_RR | SCHED_RESET_ON_FORK;
+    return sched_setscheduler(tid, policy, &param) == 0 ? 0 : -errno;
 }
 
 int xp_class_allowed(void)

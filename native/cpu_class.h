@@ -36,8 +36,11 @@ void xp_class_close(struct xp_classed *c);
 /* Moves all threads; cpu: a host CPU to pin to, or -1: where it was (NONE: its own). 0, -ESRCH, -EPERM. */
 int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu);
 
-/* One thread of ours (0: the calling one). 0 or -errno. */
+/* One thread of ours (0: the calling one); what it forks is ordinary. 0 or -errno. */
 int xp_class_thread(int32_t tid, enum xp_class class);
+
+/* One thread, and what it forks. 0 or -errno. */
+int xp_class_family(int32_t tid, enum xp_class class);
 
 /* Calls visit with each thread's number; stops at the first that returns false. */
 void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32_t tid), void *arg);

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #define CALM_NS 100000000        /* nobody waited for so long: no contention any more */
-#define SLOP_NS 50000            /* Xen's TIME_SLOP: a slice is CPU time, of which a little less passes than of time */
+#define SLOP_MIN_NS 20000        /* Xen's TIME_SLOP is 50 us */
+#define SLOP_MAX_NS 200000
 
 /* ---- what the scheduler is told ---- */
 
@@ -111,7 +112,7 @@ static int32_t decide_one(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
     xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_decide, domid, cpu->nr, (uint64_t)now);
     xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_slice, domid, cpu->nr, (uint64_t)choice.slice_ns);
     cpu->current = next;
-    cpu->slice_end = choice.slice_ns > XP_FOREVER - now - SLOP_NS ? XP_FOREVER : now + choice.slice_ns + SLOP_NS;
+    cpu->slice_end = choice.slice_ns > XP_FOREVER - now - SLOP_MAX_NS ? XP_FOREVER : now + choice.slice_ns + cpus->slop_ns;
     if (next != NULL && place_of(next)->process.class != XP_CLASS_CHOSEN)
         xp_cpu_put(cpus, next, XP_CLASS_CHOSEN, cpu->host);
     /* Only now: between the two the CPU is never the sentinel's. */
@@ -170,7 +171,16 @@ void xp_cpu_woken(struct xp_domain *d)
     xp_cpu_fill(cpus, now);
 }
 
-/* A slice is over, or nobody has waited for long. */
+/*
+ * A slice is CPU time, of which a little less passes than of time: interrupts, other machines on this one. The timer allows for so
+ * much that it seldom comes too early, and never more than a fraction of the allowance.
+ */
+static void learn(struct xp_cpus *cpus, bool early)
+{
+    int64_t slop = cpus->slop_ns + (early ? SLOP_MIN_NS / 2 : -SLOP_MIN_NS / 16);
+    cpus->slop_ns = slop < SLOP_MIN_NS ? SLOP_MIN_NS : slop > SLOP_MAX_NS ? SLOP_MAX_NS : slop;
+}
+
 void xp_cpu_due(struct xp_cpus *cpus)
 {
     int64_t now = xp_hv_system_time(cpus->hv);
@@ -184,8 +194,10 @@ void xp_cpu_due(struct xp_cpus *cpus)
     xp_cpu_charge(cpus, now);
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end <= now) {
+            const struct xp_domain *was = cpus->cpu[i].current;
             cpus->nr_slices++;
             xp_cpu_decide(cpus, &cpus->cpu[i], now);
+            learn(cpus, cpus->cpu[i].current == was && cpus->nr_waiting > 0);
         }
     xp_cpu_fill(cpus, now);
 }

@@ -66,6 +66,10 @@ static void raise_ourselves(struct xp_cpus *cpus, bool up)
     if (cpus->hv->dispatcher_tid != 0)
         (void)xp_class_thread(cpus->hv->dispatcher_tid, class);
     (void)xp_class_thread(0, class);
+    xp_hv_lock(cpus->hv);
+    if (cpus->helper != 0)
+        (void)xp_class_family(cpus->helper, up ? XP_CLASS_ASLEEP : XP_CLASS_NONE);
+    xp_hv_unlock(cpus->hv);
 }
 
 /* In steps: others get the lock in between. */

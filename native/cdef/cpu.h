@@ -11,3 +11,4 @@ int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const uint32_t *host_
 void xp_cpus_stop(struct xp_hv *hv);
 void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info);
 void xp_cpus_let_run(struct xp_hv *hv, uint16_t domid);
+void xp_cpus_helper(struct xp_hv *hv, int32_t pid);

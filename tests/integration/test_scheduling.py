@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from helpers import Deadline, require, until
 
@@ -84,9 +85,10 @@ def shares(doms, seconds):
     return [(after - first) / took for after, first in zip(ran_ns(*doms), before, strict=True)]
 
 
-def test_hogs_share_one_cpu(scheduled):
+@pytest.mark.parametrize("scheduler", ["bvt", "rr"])
+def test_hogs_share_one_cpu(scheduled, scheduler):
     """Three on one CPU of the host's: a third each, within 4% of the CPU, and together no more than it."""
-    hv = scheduled()
+    hv = scheduled(scheduler)
     doms = [hv.create(hog) for _ in range(3)]
     until(lambda: contended(hv), "contention")
     got = shares(doms, 1.2)
@@ -209,6 +211,21 @@ def test_domains_talk_beside_hogs(scheduled):
     until(lambda: contended(hv), "contention")
     hv.create(ping, 20, name="ping")
     assert hv.create(pong, 20, name="pong").wait(20) == 20
+
+
+def test_domains_are_made_beside_hogs(scheduled):
+    """Who forks them is above the hogs while these contend, so that a new domain is not starved before it begins; not afterwards."""
+    hv = scheduled()
+    server = next(child.pid for child in psutil.Process(hv.pid).children() if any("server" in word for word in child.cmdline()))
+    hogs = [hv.create(hog) for _ in range(2)]
+    until(lambda: contended(hv), "contention")
+    until(lambda: os.sched_getscheduler(server) == os.SCHED_RR, "its class")
+    new = hv.create(hog)
+    until(lambda: os.sched_getparam(new.pid).sched_priority < os.sched_getparam(server).sched_priority, "the new one's turn")
+    for dom in (*hogs, new):
+        dom.destroy()
+    until(lambda: os.sched_getscheduler(server) == os.SCHED_OTHER, "its old class")
+    assert hv.create(lambda g: 1).wait(10) == 1
 
 
 def test_arguments_are_checked(own_machine):

@@ -165,6 +165,7 @@ class HypervisorProcess:
 
     async def _start_process(self, record: DomainRecord, plan: dict[str, Any], payload_fd: int) -> None:
         assert self.spawner is not None
+        lib.xp_cpus_helper(self.core, self.spawner.pen.server_pid)
         process = await self.spawner.spawn(record.domid, plan, payload_fd, self.memory_fd, self.nr_frames)
         record.pid, record.pidfd = process.pid, process.pidfd
         asyncio.get_running_loop().add_reader(record.pidfd, self._process_died, record)
