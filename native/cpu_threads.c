@@ -26,11 +26,13 @@
 #define SIGNAL_ID (UINT64_MAX - 1)
 #define STOP_ID (UINT64_MAX - 2)
 
-static void pin_to(int32_t host)
+/* This thread, to nr CPUs. */
+static void pin_to(const struct xp_cpu *cpu, uint32_t nr)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET((size_t)host, &set);
+    for (uint32_t i = 0; i < nr; i++)
+        CPU_SET((size_t)cpu[i].host, &set);
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
@@ -39,7 +41,7 @@ static void *sentinel(void *arg)
     struct xp_cpu *cpu = arg;
     struct xp_cpus *cpus = cpu->cpus;
     (void)prctl(PR_SET_NAME, "xp-sentinel", 0, 0, 0);
-    pin_to(cpu->host);
+    pin_to(cpu, 1);
     (void)xp_class_thread(0, XP_CLASS_SENTINEL);
     while (!atomic_load_explicit(&cpus->stop, memory_order_acquire)) {
         if (atomic_load_explicit(&cpu->gate, memory_order_acquire) == 0) {
@@ -123,6 +125,7 @@ static void *watcher(void *arg)
     struct xp_cpus *cpus = arg;
     struct epoll_event events[EVENTS_MAX];
     (void)prctl(PR_SET_NAME, "xp-watcher", 0, 0, 0);
+    pin_to(cpus->cpu, cpus->nr);        /* to change who runs on another CPU takes an interrupt there */
     (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     /* Whoever started us waits for the number: timers on CPU clocks are sent to it. */
     atomic_store_explicit(&cpus->watcher_tid, (uint32_t)syscall(SYS_gettid), memory_order_release);
