@@ -38,6 +38,8 @@ void xp_cpu_charge(struct xp_cpus *cpus, int64_t now)
 void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, int32_t host)
 {
     struct xp_place *p = place_of(d);
+    if (class == XP_CLASS_WAITING && p->process.pinned < 0)
+        host = cpus->cpu[d->domid % cpus->nr].host;     /* below a sentinel, not on a CPU that has none */
     cpus->nr_waiting -= p->process.class == XP_CLASS_WAITING;
     (void)xp_class_set(&p->process, class, host);     /* refused: it is gone, and its end is on the way */
     cpus->nr_waiting += class == XP_CLASS_WAITING;
