@@ -161,6 +161,7 @@ struct xp_hv {
     /* tables.c: by frame, made at the first use */
     uint8_t **table_copies;      /* the hypervisor's own copies of validated tables, where windows cannot be protected */
     int32_t *linear;             /* of a table: entries that name others of its level, or (negative) such entries to it */
+    uint64_t *directories;       /* of a level-1 table: the entry that named it last (writable_pt.h) */
     uint32_t mm_step, mm_inject; /* tests: a step ends after so many entries; so many entries from now one fails */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;

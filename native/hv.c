@@ -115,6 +115,7 @@ void xp_hv_destroy(struct xp_hv *hv)
     free(hv->domains[0]);
     xp_timers_free(&hv->timers);
     free(hv->linear);
+    free(hv->directories);
     for (uint64_t i = 0; hv->table_copies != NULL && i < hv->frames.nr; i++)
         free(hv->table_copies[i]);
     free(hv->table_copies);

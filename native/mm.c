@@ -10,6 +10,7 @@
 #include "hypercall.h"
 #include "maptrack.h"
 #include "template.h"
+#include "writable_pt.h"
 
 #include <stdlib.h>
 
@@ -28,13 +29,19 @@ void xp_mm_flush(struct xp_domain *d, enum xp_flush_cause cause)
 
 /* ---- calls ---- */
 
-bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call)
+bool xp_mm_turn(struct xp_domain *d, const struct xp_call *call)
 {
     if (d->mm.ticket != 0 && d->mm.ticket != call->progress >> 32)
         return false;
     d->mm.ticket = 0;
     xp_mm_begin(d);
     return true;
+}
+
+bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call)
+{
+    /* While a call's own operation is under way nothing is unhooked but what it unhooks itself. */
+    return xp_mm_turn(d, call) && (d->mm.stage != XP_MM_idle || xp_wpt_rehook(d, 0));
 }
 
 static int64_t again(struct xp_domain *d, struct xp_call *call, uint32_t done)

@@ -47,6 +47,13 @@ struct xp_mm_work {
 
 #define XP_MM_DEPTH 10u          /* a table of each level, and one beside each that a linear entry held */
 
+/* Writable page tables (writable_pt.h): a table that its directory's entry does not name at the moment. As many as Xen had. */
+#define XP_UNHOOKED 2u
+struct xp_unhooked {
+    uint64_t entry;              /* as it was, present */
+    uint32_t table, dir, index;
+};
+
 enum xp_mm_stage { XP_MM_idle = 0, XP_MM_taking = 1, XP_MM_dropping = 2 };
 
 struct xp_mm {
@@ -61,6 +68,11 @@ struct xp_mm {
     bool stale;                  /* a TLB may hold an entry that was taken away since the last flush */
     bool unmapped;               /* ... a grant's entry among them, in this call */
     uint64_t nr_flushes[XP_FLUSH_CAUSES];
+
+    struct xp_unhooked unhooked[XP_UNHOOKED]; /* oldest first */
+    uint32_t nr_unhooked;
+    bool rehooking;              /* the oldest is being validated: the work stack is nobody's call's */
+    uint64_t nr_unhooks, nr_emulated;
 
     /* the operation under way */
     uint32_t ticket, last_ticket; /* whose it is: 0 nobody's */
@@ -116,6 +128,8 @@ int xp_mm_find_leaf(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn, uint32_t *i
 /* Begins a step of at most 100 us. */
 void xp_mm_begin(struct xp_domain *d);
 /* A call's step: false if another call's operation is under way (invariant 3). */
+bool xp_mm_turn(struct xp_domain *d, const struct xp_call *call);
+/* The same for who needs the tables as they are to be: none is unhooked any more. False, too: come again for that. */
 bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call);
 /* A batch's end or its step's: comes again at number `done` (XP_CALL_AGAIN), or says at pdone (0: nowhere) how many were done. */
 int64_t xp_mm_finish(struct xp_domain *d, struct xp_call *call, uint64_t pdone, uint32_t done, int ret);
@@ -144,6 +158,9 @@ int xp_mm_put_table(struct xp_domain *d, xp_mfn_t mfn);
 /* What an entry holds: taken for table `mfn` of `type`. 0, -XEN_Exxx, or XP_CALL_AGAIN: on the work stack. */
 int xp_mm_take_entry(struct xp_domain *d, xp_mfn_t mfn, uint8_t type, uint32_t index, uint64_t entry);
 int xp_mm_drop_entry(struct xp_domain *d, xp_mfn_t mfn, uint8_t type, uint64_t entry);
+
+/* One entry of a validated table changed, as by a request of mmu_update; of level 1 in one go. */
+int xp_mm_update_entry(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t entry);
 
 /* A frame gets a type that windows must not write (tables, descriptors), and loses it. 0 or -XEN_Exxx. */
 int xp_mm_protect(struct xp_domain *d, xp_mfn_t mfn, uint8_t type);

@@ -6,7 +6,9 @@
 #include "fixup.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#define LOOKS 4u                 /* at most, for one access */
 #define UNTAGGED 1u              /* the tag of spaces that have none: flushed at each switch */
 
 struct xp_mmu *xp_mmu_new(uint32_t mode, void *base, uint64_t nr, uint32_t sets, uint32_t ways)
@@ -158,17 +160,26 @@ static __attribute__((noinline)) int count(struct xp_mmu *m, int ret, const stru
     return ret;
 }
 
+/* Invariant 4: not present for a reason that is gone now. */
+static bool look_again(struct xp_mmu *m, const struct xp_fault_info *f)
+{
+    return m->missing != NULL && f->vector == XP_VECTOR_page_fault && (f->error_code & XP_PF_P) == 0 &&
+           m->missing(m->context, f->va, f->error_code) == 0;
+}
+
 int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
 {
     uint8_t *p;
     int ret = far(m, va, access, &p, f);
+    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && look_again(m, f); i++)
+        ret = far(m, va, access, &p, f);
     if (ret != 0)
         return count(m, ret, f);
     *maddr = (uint64_t)(p - m->space.base);
     return 0;
 }
 
-/* Invariant 4. */
+/* Invariant 5. */
 static int check_span(struct xp_mmu *m, uint64_t va, uint64_t len, struct xp_fault_info *f)
 {
     const struct xp_paging_mode *mode = m->space.mode;
@@ -208,23 +219,56 @@ static inline int copy(struct xp_mmu *m, uint64_t va, void *own, uint64_t n, uin
     return -XEN_EFAULT;
 }
 
-static int access_to(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f)
+static int over_edges(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f)
 {
-    int ret = 0;
-    if (len == 0)
-        return 0;
-    if (__builtin_expect(len <= XP_PAGE_SIZE - (va & ~XP_PAGE_MASK), 1)) {
-        ret = copy(m, va, own, len, access, f);
-        return ret == 0 ? 0 : count(m, ret, f);
-    }
     look_at_generation(m);
-    ret = probe(m, va, len, access, f);
+    int ret = probe(m, va, len, access, f);
     for (uint64_t done = 0; ret == 0 && done < len;) {
         uint64_t room = XP_PAGE_SIZE - ((va + done) & ~XP_PAGE_MASK), n = len - done < room ? len - done : room;
         ret = copy(m, va + done, (uint8_t *)own + done, n, access, f);
         done += n;
     }
+    return ret;
+}
+
+static inline int attempt(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f)
+{
+    return __builtin_expect(len <= XP_PAGE_SIZE - (va & ~XP_PAGE_MASK), 1) ? copy(m, va, own, len, access, f)
+                                                                           : over_edges(m, va, own, len, access, f);
+}
+
+/* Invariant 4: a word into a page that the level-1 entry lets nobody write. */
+static int store_for_us(struct xp_mmu *m, uint64_t va, const void *own, uint64_t len, const struct xp_fault_info *f)
+{
+    uint64_t value = 0, entry;
+    uint32_t failed = 0;
+    if (m->store == NULL || f->vector != XP_VECTOR_page_fault || f->error_code != (XP_PF_P | XP_PF_W) || f->level != 1 ||
+        len > sizeof value || (len & (len - 1)) != 0 || (va & (len - 1)) != 0)
+        return -XEN_EFAULT;
+    const uint8_t *at = m->space.base + f->maddr;
+    entry = m->space.mode->entry_size == 8 ? xp_fix_load64(at, &failed) : xp_fix_load32(at, &failed);
+    if (failed != 0 || (entry & XP_PTE_PRESENT) == 0)
+        return -XEN_EFAULT;
+    memcpy(&value, own, len);
+    return m->store(m->context, (entry & m->space.mode->frame_mask) | (va & ~XP_PAGE_MASK), value, (uint32_t)len);
+}
+
+static __attribute__((noinline)) int failed_access(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, int ret,
+                                                   struct xp_fault_info *f)
+{
+    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && look_again(m, f); i++)
+        ret = attempt(m, va, own, len, access, f);
+    if (ret == -XEN_EFAULT && (access & XP_PF_W) != 0 && store_for_us(m, va, own, len, f) == 0)
+        return 0;
     return ret == 0 ? 0 : count(m, ret, f);
+}
+
+static int access_to(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f)
+{
+    if (len == 0)
+        return 0;
+    int ret = attempt(m, va, own, len, access, f);
+    return __builtin_expect(ret == 0, 1) ? 0 : failed_access(m, va, own, len, access, ret, f);
 }
 
 int xp_mmu_load(struct xp_mmu *m, uint64_t va, void *dst, uint64_t len, uint32_t access, struct xp_fault_info *f)

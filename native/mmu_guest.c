@@ -3,6 +3,10 @@
  */
 #include "mmu_guest.h"
 
+#include "fixup.h"
+
+#define STORE_TRIES 8u
+
 static int set_ad(void *context, const struct xp_ad *ad, uint32_t n)
 {
     struct xp_mmu_link *link = context;
@@ -16,11 +20,79 @@ static int set_ad(void *context, const struct xp_ad *ad, uint32_t n)
     return ret != 0 ? ret : (int)result;
 }
 
+/* ---- stores into tables ---- */
+
+static int ask(struct xp_mmu_link *link, uint64_t op, uint64_t a, uint64_t b, uint64_t c)
+{
+    const uint64_t args[6] = {op, a, b, c};
+    int64_t result;
+    int ret = xp_gcall(link->calls, XP_HYPERVISOR_xenproc_op, args, XP_WAIT_ADAPTIVE, link->timeout_ns, &result);
+    return ret != 0 ? ret : (int)result;
+}
+
+/* Where windows are protected, the store itself tells. */
+static bool is_open(const struct xp_mmu_link *link, uint64_t mfn, uint32_t now)
+{
+    if (now == 0)
+        return true;
+    for (uint32_t i = 0; link->open_at == now && i < link->nr_open; i++)
+        if (link->open[i] == mfn)
+            return true;
+    return false;
+}
+
+static void opened(struct xp_mmu_link *link, uint64_t mfn)
+{
+    uint32_t now = atomic_load_explicit(&link->calls->page->pt_protected, memory_order_acquire);
+    if (now != link->open_at || link->nr_open == XP_OPEN_TABLES)
+        link->nr_open = 0;
+    link->open_at = now;
+    link->open[link->nr_open++] = mfn;
+}
+
+int xp_pt_store(struct xp_mmu_link *link, uint64_t maddr, uint64_t value, uint32_t bytes)
+{
+    link->nr_stores++;
+    for (uint32_t i = 0; i < STORE_TRIES; i++) {
+        /* Pairs with the hypervisor's release: what is protected by now is seen to be. */
+        uint32_t now = atomic_load_explicit(&link->calls->page->pt_protected, memory_order_acquire);
+        if (is_open(link, maddr >> XP_PAGE_SHIFT, now) && xp_fix_copy(link->base + maddr, &value, bytes) == 0)
+            return 0;
+        link->nr_trapped++;
+        int ret = ask(link, XP_OP_pt_write, maddr, value, bytes);
+        if (ret <= 0)
+            return ret;
+        if (now != 0)
+            opened(link, maddr >> XP_PAGE_SHIFT);
+    }
+    return -XEN_EAGAIN;          /* another thread takes it away each time */
+}
+
+/* By virtual address, through an entry that says read-only: only a table is anybody's business but the guest's own. */
+static int store(void *context, uint64_t maddr, uint64_t value, uint32_t bytes)
+{
+    struct xp_mmu_link *link = context;
+    if (!link->stores)
+        return -XEN_EPERM;
+    int ret = ask(link, XP_OP_pt_write, maddr, value, bytes);
+    return ret == 1 ? xp_fix_copy(link->base + maddr, &value, bytes) : ret == 0 ? 0 : -XEN_EPERM;
+}
+
+static int missing(void *context, uint64_t va, uint32_t error_code)
+{
+    struct xp_mmu_link *link = context;
+    if (atomic_load_explicit(&link->calls->page->pt_unhooked, memory_order_acquire) == 0)
+        return -XEN_EFAULT;
+    return ask(link, XP_OP_pt_fault, va, error_code, 0);
+}
+
 void xp_mmu_connect(struct xp_mmu *m, struct xp_mmu_link *link, struct xp_gcall *calls, void *scratch, int64_t timeout_ns)
 {
     *link = (struct xp_mmu_link){.calls = calls, .scratch = scratch, .scratch_va = (uint64_t)(uintptr_t)scratch,
-                                 .timeout_ns = timeout_ns};
+                                 .timeout_ns = timeout_ns, .base = m->space.base};
     m->set_ad = set_ad;
+    m->missing = missing;
+    m->store = store;
     m->context = link;
     xp_mmu_watch(m, &calls->page->tlb_generation);
 }

@@ -85,6 +85,11 @@ static int update(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t en
     return ret;
 }
 
+int xp_mm_update_entry(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t entry)
+{
+    return update(d, mfn, index, entry, false);
+}
+
 /* ---- mmu_update ---- */
 
 /* Into a frame that is no table: a plain write, as the guest could do itself. */

@@ -26,6 +26,8 @@ enum xp_op {
     XP_OP_trap = 17,         /* (va of struct xp_op_trap): a trap on its way to the guest's own kernel, by the hypervisor */
     XP_OP_set_fast_trap = 18, /* (vector, 0: none): system calls by it go straight; the paper's fast handler */
     XP_OP_set_ad = 19,       /* (va of struct xp_op_ad, how many): accessed and dirty bits into entries of validated tables */
+    XP_OP_pt_write = 20,     /* (machine address, value, bytes): a store into a page table met write protection */
+    XP_OP_pt_fault = 21,     /* (address, error code): a walk came to an entry that is not present */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };
@@ -103,7 +105,9 @@ struct xp_call_page {
     _Atomic uint32_t tlb_generation; /* one more each time that a TLB must be flushed as a whole */
     _Atomic uint32_t trace_classes; /* what the domain records of itself (gtrace.h), into the frames from trace_mfn on */
     uint64_t trace_mfn;
-    uint8_t pad0[40];
+    _Atomic uint32_t pt_unhooked; /* page tables that are unhooked: a fault may be due to that */
+    _Atomic uint32_t pt_protected; /* where windows cannot be protected: one more each time that a frame would have been */
+    uint8_t pad0[32];
     /* line 1: [GST] */
     _Atomic uint32_t submitted;  /* bit n: slot n has been submitted; [HV] clears what it takes */
     _Atomic uint32_t gst_cpu;    /* a hint */

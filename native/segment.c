@@ -8,7 +8,7 @@
 #include "abi.h"
 #include "guestmem.h"
 #include "hypercall.h"
-#include "mm.h"
+#include "writable_pt.h"
 
 #define GDT_ENTRIES_MAX 7168u    /* FIRST_RESERVED_GDT_ENTRY: the rest of the GDT is the hypervisor's */
 #define PER_FRAME 512u
@@ -196,10 +196,17 @@ int64_t xp_do_update_descriptor(struct xp_domain *d, struct xp_call *call)
 int64_t xp_do_vm_assist(struct xp_domain *d, struct xp_call *call)
 {
     const uint32_t known = 1u << VMASST_TYPE_4gb_segments | 1u << VMASST_TYPE_4gb_segments_notify |
-                           1u << VMASST_TYPE_pae_extended_cr3;
+                           1u << VMASST_TYPE_writable_pagetables | 1u << VMASST_TYPE_pae_extended_cr3;
     if (call->args[1] >= 32 || (known >> call->args[1] & 1) == 0)
         return -XEN_EINVAL;
     uint32_t bit = 1u << call->args[1];
+    if (call->args[1] == VMASST_TYPE_writable_pagetables && call->args[0] <= VMASST_CMD_disable) {
+        int ret = xp_wpt_enable(d);
+        if (ret != 0)
+            return ret;
+        if (!xp_mm_enter(d, call))
+            return XP_CALL_AGAIN;
+    }
     switch (call->args[0]) {
     case VMASST_CMD_enable: d->mm.assists |= bit; return 0;
     case VMASST_CMD_disable: d->mm.assists &= ~bit; return 0;

@@ -13,6 +13,7 @@
 #include "hypercall.h"
 #include "leaf.h"
 #include "template.h"
+#include "writable_pt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,7 @@ int xp_mm_protect(struct xp_domain *d, xp_mfn_t mfn, uint8_t type)
     }
     if (d->mm.stale)
         xp_mm_flush(d, XP_FLUSH_type);
+    xp_wpt_protected(d);
     frame->type = type;
     frame->type_count = 1;
     return 0;
@@ -290,6 +292,7 @@ static int take(struct xp_domain *d, uint64_t from, uint8_t type, uint32_t index
     if (mfn < d->hv->frames.nr && frame_of(d, mfn)->type == type && may_be_linear(mm, level) &&
         xp_frame_owned(&d->hv->frames, xp_mfn(mfn), d->domid))
         return take_linear(d, from, mfn, entry);
+    xp_wpt_note(d->hv, level, mfn, from, index);
     return take_table(d, mfn, holds_hole(mm, level, index) ? XP_FT_L2_HOLE : (uint8_t)(level - 1));
 }
 

@@ -9,6 +9,7 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "traps.h"
+#include "writable_pt.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -106,6 +107,8 @@ int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)
     case XP_OP_set_virtual_timer: return xp_alarm_set_virtual(d, args[1]);
     case XP_OP_trap: return xp_bounce(d, args[1]);
     case XP_OP_set_ad: return xp_mm_set_ad(d, args[1], args[2]);
+    case XP_OP_pt_write: return xp_wpt_write(d, call);
+    case XP_OP_pt_fault: return xp_wpt_fault(d, call);
     case XP_OP_set_fast_trap: return xp_set_fast_trap(d, args[1]);
     default: return -XEN_ENOSYS;
     }

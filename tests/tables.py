@@ -62,14 +62,14 @@ class Machine:
         entry = self.real.entry(granter, ref)
         entry.flags, entry.domid, entry.frame = 1, domid, mfn
         ret, got = self.real.grant(domid, 0, "map_grant_ref", [{"dom": granter, "ref": ref, "flags": flags, "host_addr": host_addr}])
-        assert ret == 0
+        assert ret == 0 or self.crashed(domid)
         return got[0].handle if got[0].status == 0 else got[0].status
 
     def grant_unmap(self, domid: int, handle: int, host_addr: int = 0, new_addr: int = 0) -> int:
         """End a mapping, with another in its place if there is a new address; return the status."""
         op = {"handle": handle, "host_addr": host_addr} | ({"new_addr": new_addr} if new_addr else {})
         ret, got = self.real.grant(domid, 7 if new_addr else 1, "unmap_and_replace" if new_addr else "unmap_grant_ref", [op])
-        assert ret == 0
+        assert ret == 0 or self.crashed(domid)
         return got[0].status
 
     def drop(self, domid: int, mfn: int) -> None:
@@ -126,6 +126,10 @@ class Machine:
         """Return the domain's struct xp_mm."""
         return lib.hvtest_domain(self.t, domid).mm
 
+    def crashed(self, domid: int = 1) -> bool:
+        """Say whether the hypervisor has ended the domain."""
+        return bool(lib.hvtest_domain(self.t, domid).crashed)
+
     # ---- calls ----
 
     def va(self, domid: int = 1, offset: int = 0) -> int:
@@ -136,7 +140,7 @@ class Machine:
         """Make a call by number, to its end."""
         words = [*args, *[0] * (6 - len(args))]
         ret = lib.hvtest_mm(self.t, domid, nr, ffi.new("uint64_t[6]", words), steps)
-        assert steps < 1_000_000 or ret != lib.XP_CALL_AGAIN, "it never ends"
+        assert steps < 1_000_000 or ret != lib.XP_CALL_AGAIN or self.crashed(domid), "it never ends"
         return ret
 
     def _batch(self, nr: int, packed: list[bytes], domid: int, steps: int, foreign: int) -> tuple[int, int]:
@@ -158,6 +162,18 @@ class Machine:
     def map_va(self, va: int, entry: int, flags: int = 0) -> int:
         """update_va_mapping."""
         return self.call(14, va, entry, flags)
+
+    def assist(self, on: bool = True, domid: int = 1) -> int:
+        """vm_assist: writable page tables."""
+        return self.call(21, 0 if on else 1, 2, domid=domid)
+
+    def pt_write(self, ptr: int, value: int, size: int | None = None, domid: int = 1, steps: int = 1_000_000) -> int:
+        """Our hypercall of a store that met write protection."""
+        return self.call(62, 20, ptr, value, self.size() if size is None else size, domid=domid, steps=steps)
+
+    def pt_fault(self, va: int = 0, domid: int = 1, steps: int = 1_000_000) -> int:
+        """Our hypercall of a walk that found nothing."""
+        return self.call(62, 21, va, 0, domid=domid, steps=steps)
 
     # ---- building ----
 

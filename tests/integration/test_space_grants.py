@@ -31,13 +31,13 @@ def given(g) -> tuple[int, list[int]]:
     return peer, [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
 
 
-def mapper(g) -> list:
+def mapper(g, writes: str = "queued") -> list:
     """[guest] Maps them, reads and writes by address, is refused what it may not, and lets go."""
     from xenproc.errors import HypercallError, PageFault
     from xenproc.guest.paging import WRITABLE, AddressSpace
 
     peer, refs = given(g)
-    space = AddressSpace(g)
+    space = AddressSpace(g, writes=writes)
     free = g.memory.nr_free
     space.map_grant(VA, refs[0], peer)
     space.map_grant(VA + 4096, [refs[1]], peer, readonly=True)
@@ -69,11 +69,12 @@ def mapper(g) -> list:
     return [*seen, g.memory.nr_free == free]
 
 
-@pytest.mark.parametrize("without", [(), ("window",)])
+@pytest.mark.parametrize(("without", "writes"), [((), "queued"), (("window",), "queued"), ((), "direct"), (("window",), "direct")])
 @pytest.mark.parametrize("mode", MODES)
-def test_pages_of_another_domain_by_address(hv, mode, without):
+def test_pages_of_another_domain_by_address(hv, mode, without, writes):
+    """A table with a grant's entry is not unhooked: who stores into it has it done."""
     giving = hv.create(owner, name="owner", memory="1M", paging=mode, without=without)
-    using = hv.create(mapper, name="mapper", memory="1M", paging=mode, without=without)
+    using = hv.create(mapper, writes, name="mapper", memory="1M", paging=mode, without=without)
     assert using.wait() == ["there", True, "fault 3", "fault 5", "errno 1", "errno 1", "fault 0", "kernel", True]
     assert giving.wait() == ["hello", "kernel", 3, []]
     assert hv.info()["audit"] == 0

@@ -95,6 +95,8 @@ class Domain:
     gdt: list[int] = field(default_factory=list)
     handles: dict[int, Mapping] = field(default_factory=dict)
     dropped: set[int] = field(default_factory=set)      # of others' frames: pages that its process let go of
+    writable: bool = False                      # writable page tables are on
+    unhooked: list[tuple[int, int, int, int]] = field(default_factory=list)     # (table, directory, slot, entry), oldest first
 
     def shows(self, mfn: int) -> int:
         """Return what its window has of another's frame: 0 nothing, 1 for reading, 2 for writing."""
@@ -119,6 +121,7 @@ class Tables:
         self.frames = [Frame() for _ in range(nr)]
         self.words: dict[int, array[int]] = {}
         self.hole_entries = hole_entries        # the hypervisor's own, by slot
+        self.named: dict[tuple[int, int], tuple[int, int]] = {}     # by level and table: the slot that named it last
 
     # ---- what entries hold ----
 
@@ -173,6 +176,7 @@ class Tables:
                 frame.count += 1
                 frame.refs += 1
         else:
+            self.named[level, to] = mfn, slot
             below = L2_HOLE if (d.mode.levels, level, slot) == (3, 3, 3) else level - 1
             self.get_table(d, to, below)
 
@@ -457,8 +461,6 @@ class Tables:
         for mfn in mfns:
             self.put_type(self.frames[mfn])
             self.frames[mfn].refs -= 1
-
-    # ---- what must always be so ----
 
     def check(self) -> None:
         """Count everything anew."""

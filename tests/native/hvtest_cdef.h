@@ -14,7 +14,7 @@ struct xp_event_page { struct xp_event_half half[2]; };
 typedef struct { uint64_t v; } xp_mfn_t;
 struct xp_mm {
     xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, last_ticket, nr_work;
-    uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; ...;
+    uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; uint32_t nr_unhooked; uint64_t nr_unhooks, nr_emulated; ...;
 };
 struct xp_domain { struct xp_mm mm; xp_mfn_t shared_info_mfn; bool crashed; char crash_reason[160]; ...; };
 struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };

@@ -7,6 +7,7 @@
 #include "hypercall.h"
 #include "m2p.h"
 #include "template.h"
+#include "writable_pt.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +125,7 @@ int64_t hvtest_tables_call(struct xp_domain *d, struct xp_call *call)
     case __HYPERVISOR_set_gdt: return xp_do_set_gdt(d, call);
     case __HYPERVISOR_update_descriptor: return xp_do_update_descriptor(d, call);
     case __HYPERVISOR_vm_assist: return xp_do_vm_assist(d, call);
+    case XP_HYPERVISOR_xenproc_op: return call->args[0] == XP_OP_pt_write ? xp_wpt_write(d, call) : xp_wpt_fault(d, call);
     default: return -XEN_ENOSYS;
     }
 }

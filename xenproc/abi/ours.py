@@ -24,6 +24,8 @@ class XenprocOp(XenEnum, prefix="XP_OP_"):
     trap = 17
     set_fast_trap = 18
     set_ad = 19
+    pt_write = 20
+    pt_fault = 21
 
 
 class ReportKind(XenEnum, prefix="XP_REPORT_"):

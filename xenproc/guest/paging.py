@@ -12,9 +12,10 @@ Source: PAPER 3.3.3 and 4.2; native/mmu.h; Xen's public headers for the calls.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from xenproc.abi import Hypercall
 from xenproc.errors import ConfigError, HypercallError, PageFault
 from xenproc.guest.gnttab import GrantError, Mapping
+from xenproc.guest.queue import UpdateQueue
+from xenproc.guest.tablewrites import DirectWrites
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
 _EMPTY = bytes(PAGE_SIZE)
 _FULL = PRESENT | WRITABLE | USER | ACCESSED | DIRTY
-_SELF = 0x7FF0
-_BATCH = 512                                # requests of a queue: two pages of them
 _PIN, _UNPIN, _NEW_BASEPTR, _INVLPG = 0, 4, 5, 7
 # mode: (number, bytes of an entry, [index shift of level 1, 2, ...], index bits of the top level)
 _MODES = {
@@ -35,82 +34,37 @@ _MODES = {
 }
 
 
-class UpdateQueue:
-    """mmu_update requests that wait for company: at most 512, sent in one call."""
-
-    def __init__(self, g: "Guest") -> None:
-        self._g = g
-        self._pages = g.memory.alloc(3)         # two of requests; one for counts and for what mmuext_op is told
-        self._requests = memoryview(self._pages.view[: 2 * PAGE_SIZE]).cast("B").cast("Q")
-        self._rest = memoryview(self._pages.view[2 * PAGE_SIZE :]).cast("B").cast("Q")
-        self._nr = 0
-        self.nr_calls = self.nr_sent = 0
-
-    def __len__(self) -> int:
-        return self._nr
-
-    def put(self, entry: int, value: int) -> None:
-        """Queue a change of the entry at this machine address. Raises as flush, if the queue was full."""
-        if self._nr == _BATCH:
-            self.flush()
-        self._requests[2 * self._nr], self._requests[2 * self._nr + 1] = entry, value
-        self._nr += 1
-
-    def flush(self) -> None:
-        """Send what is queued. Raises HypercallError at the first that is refused; those before it stand, the rest is dropped."""
-        nr, self._nr = self._nr, 0
-        if nr == 0:
-            return
-        self.nr_calls += 1
-        self.nr_sent += nr
-        self._g.hypercalls.call(
-            Hypercall.mmu_update, self._pages.address, nr, self._pages.address + 2 * PAGE_SIZE, _SELF, op="mmu_update"
-        )
-
-    def extended(self, cmd: int, argument: int, *second: int) -> None:
-        """Do one mmuext_op, or two in one call (`second`: cmd, argument), after what is queued. Raises HypercallError."""
-        self.flush()
-        self._rest[1], self._rest[2], self._rest[3] = cmd, argument, 0
-        if second:
-            self._rest[4], self._rest[5], self._rest[6] = *second, 0
-        at = self._pages.address + 2 * PAGE_SIZE + 8
-        self._g.hypercalls.call(Hypercall.mmuext_op, at, 2 if second else 1, 0, _SELF, op="mmuext_op")
-
-    @property
-    def scratch(self) -> int:
-        """An address with room for the arguments of XP_OP_set_ad."""
-        return self._pages.address + 2 * PAGE_SIZE + 64
-
-    def free(self) -> None:
-        """Give the pages back; what is queued is dropped."""
-        self._pages.free()
-
-
 class AddressSpace:
     """Page tables of the domain's paging mode, with an MMU to use them.
 
-    sets, ways: of the TLB (entries = sets * ways, powers of two). Counters: `space.mmu.tlb` (nr_hits, nr_misses, nr_flushes).
+    writes: "queued" (requests, in batches) or "direct" (stores, by vm_assist's writable page tables). sets, ways: of the TLB
+    (entries = sets * ways, powers of two). Counters: `space.mmu.tlb` (nr_hits, nr_misses, nr_flushes).
     """
 
     queue: UpdateQueue
     mmu: Any
-    _link: Any
+    link: Any
     _fault: Any
+    _writes: str
 
     def __init__(
-        self, g: "Guest", sets: int = 64, ways: int = 4, timeout: float = 5.0, beside: "AddressSpace | None" = None
+        self, g: "Guest", sets: int = 64, ways: int = 4, timeout: float = 5.0, beside: "AddressSpace | None" = None,
+        writes: str = "queued",
     ) -> None:
         """beside: another space, whose queue and MMU (a processor has one) this one uses, too."""
         self._g = g
         self.mode = g.paging
         number, self._size, self._shifts, self._top_bits = _MODES[self.mode]
+        if writes not in ("queued", "direct"):
+            raise ConfigError(f"writes: expected queued or direct, got {writes!r}")
+        self._writes = writes if beside is None else beside._writes
         self._tables: dict[tuple[int, int], Any] = {}       # (level, index of what it covers) -> Pages
         self._grants: dict[int, tuple[int, int, int, int]] = {}     # page of another domain's -> (domid, ref, handle, window address)
         self._shares = beside is not None
         if beside is None:
             self._processor(number, sets, ways, timeout)
         else:
-            self.queue, self.mmu, self._link, self._fault = beside.queue, beside.mmu, beside._link, beside._fault
+            self.queue, self.mmu, self.link, self._fault = beside.queue, beside.mmu, beside.link, beside._fault
         self._root()
 
     def _processor(self, number: int, sets: int, ways: int, timeout: float) -> None:
@@ -124,10 +78,12 @@ class AddressSpace:
 
     def _connect(self, timeout: float) -> None:
         """Make the queue, and have the MMU set A and D bits through the hypervisor."""
-        self.queue = UpdateQueue(self._g)
-        self._link = ffi.new("struct xp_mmu_link *")
+        self.queue = UpdateQueue(self._g) if self._writes == "queued" else DirectWrites(self._g)
+        self.link = ffi.new("struct xp_mmu_link *")
         scratch = ffi.cast("void *", self.queue.scratch)
-        lib.xp_mmu_connect(self.mmu, self._link, self._g.hypercalls.core, scratch, int(timeout * 1e9))
+        lib.xp_mmu_connect(self.mmu, self.link, self._g.hypercalls.core, scratch, int(timeout * 1e9))
+        if isinstance(self.queue, DirectWrites):
+            self.queue.connect(self.link, self._size)
 
     def _root(self) -> None:
         """Make the top-level table and pin it."""

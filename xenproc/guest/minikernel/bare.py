@@ -8,7 +8,7 @@ Python. The same calls as UpdateQueue, so that the kernel does not know which on
 
 from typing import Any
 
-from xenproc.guest.paging import UpdateQueue
+from xenproc.guest.queue import UpdateQueue
 from xenproc.native import ffi
 
 
