@@ -283,13 +283,13 @@ class Lockstep:
             return
         handle = self.chance.choice(sorted(d.handles))
         m = d.handles[handle]
-        if m.granter is not d and self.chance.random() < 0.8:
+        if m.granter is not d and self.chance.random() < 0.5:
             self.real.drop(d.domid, m.mfn)
             d.dropped.add(m.mfn)
         right = [self.real.ptr(mfn, slot) if m.is_pte else slot << 12 for mfn in d.mfns if self.model.frames[mfn].type == 1
                  for slot, entry in self.model.entries(d, mfn, 1) if d.mode.mfn(entry) == m.mfn]
         host_addr = self.chance.choice(right) if right and self.chance.random() < 0.9 else self.chance.choice([0, self.place(d, m.is_pte)])
-        new_addr = self.place(d, False) if self.chance.random() < 0.3 else 0
+        new_addr = self.place(d, False) if self.chance.random() < 0.5 else 0
         self.both(d, "grant_replace" if new_addr else "grant_unmap",
                   lambda: self.real.grant_unmap(d.domid, handle, host_addr, new_addr),
                   lambda: self.model.grant_unmap(d, handle, host_addr, new_addr), keep=0 if m.entry else 2)

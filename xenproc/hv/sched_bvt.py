@@ -109,9 +109,11 @@ def describe(core: Any, domid: int) -> dict[str, Any]:
 
 
 def columns(core: Any, domid: int) -> dict[str, int]:
-    """Return what a list of domains says of it."""
-    params, _ = params_of(core, domid)
-    return {"weight": params["weight"], "warp_ns": params["warp_ns"]}
+    """Return what a list of domains says of it: 0 of one that is dead."""
+    params = ffi.new("struct xp_sched_params *")
+    if lib.xp_cpus_params(core, domid, params, ffi.new("struct xp_cpus_state *")) != 0:
+        return {"weight": 0, "warp_ns": 0}
+    return {"weight": params.weight or WEIGHT, "warp_ns": params.warp_ns}
 
 
 def operation(hv: Any, request: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class UserSpace(AddressSpace):
         if self.validated:
             super()._connect(timeout)
         else:
-            self.queue, self._link = BareQueue(self._g, self._size), None   # A and D bits are written directly
+            self.queue, self.link = BareQueue(self._g, self._size), None   # A and D bits are written directly
 
     def _root(self) -> None:
         if self._of is None:
