@@ -49,7 +49,7 @@ void xp_alarm_due(struct xp_domain *d, struct xp_timer *t, int64_t now)
         return;
     if (t->kind == XP_TIMER_PERIODIC) {
         /* In step with the first one; those that were missed altogether are not made up for. */
-        int64_t late = (now - t->deadline) % d->vcpu.period_ns;
+        int64_t late = (now - t->node.key) % d->vcpu.period_ns;
         (void)xp_timer_set(&d->hv->timers, t, now - late + d->vcpu.period_ns);
     }
     go_off(d, t->kind);
@@ -123,13 +123,11 @@ int xp_alarm_listen(struct xp_hv *hv)
 
 static int make_virtual_timer(struct xp_domain *d)
 {
-    /* Sent to this thread, the dispatcher's, which has it blocked and looks by virtual_fd. */
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = VIRTUAL_SIGNAL,
-                             .sigev_value = {.sival_int = d->domid}};
-    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     if (d->vcpu.has_virtual_timer)
         return 0;
-    if (d->pid <= 0 || timer_create(xp_cpu_clock(d->pid), &event, &d->vcpu.virtual_timer) != 0)
+    /* It tells this thread, the dispatcher's, which has the signal blocked and looks by virtual_fd. */
+    int32_t tid = (int32_t)syscall(SYS_gettid);
+    if (d->pid <= 0 || xp_cpu_timer(d->pid, tid, VIRTUAL_SIGNAL, d->domid, &d->vcpu.virtual_timer) != 0)
         return -XEN_ENOMEM;
     d->vcpu.has_virtual_timer = true;
     return 0;

@@ -157,7 +157,7 @@ void xp_clock_tell(struct xp_domain *d)
     int64_t now = xp_hv_system_time(d->hv);
     if (now - c->last.ns >= FRESH_NS)
         compare(d->hv);
-    if (c->tick.at == XP_TIMER_OFF || c->tick.deadline > now + FRESH_NS)
+    if (!xp_timer_is_set(&c->tick) || c->tick.node.key > now + FRESH_NS)
         set_tick(d->hv, now + FRESH_NS);
     write_time(d);
 }

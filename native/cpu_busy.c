@@ -4,7 +4,6 @@
 #include "domain.h"
 #include "runstate.h"
 
-#include <errno.h>
 #include <signal.h>
 
 #define EPOCH_NS 40000000
@@ -20,14 +19,11 @@ int xp_busy_signal(void)
 int xp_busy_watch(struct xp_domain *d, int32_t tid)
 {
     struct xp_busy *b = &d->vcpu.place.busy;
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = xp_busy_signal(), .sigev_value = {.sival_int = d->domid}};
-    event._sigev_un._tid = tid;
     if (b->has_timer)
         return 0;
-    if (timer_create(xp_cpu_clock(d->pid), &event, &b->timer) != 0)
-        return -errno;
-    b->has_timer = true;
-    return 0;
+    int ret = xp_cpu_timer(d->pid, tid, xp_busy_signal(), d->domid, &b->timer);
+    b->has_timer = ret == 0;
+    return ret;
 }
 
 void xp_busy_set(struct xp_domain *d, bool on, bool soon)

@@ -252,7 +252,7 @@ static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
 /* Does what is due, a turn's worth; returns the next deadline. */
 static int64_t run_timers(struct xp_hv *hv)
 {
-    if (hv->timers.nr == 0)
+    if (hv->timers.heap.nr == 0)
         return XP_FOREVER;
     int64_t now = xp_hv_system_time(hv);
     struct xp_timer *t;

@@ -7,21 +7,6 @@
 
 #define STORE_TRIES 8u
 
-static int set_ad(void *context, const struct xp_ad *ad, uint32_t n)
-{
-    struct xp_mmu_link *link = context;
-    const uint64_t args[6] = {XP_OP_set_ad, link->scratch_va, n};
-    int64_t result;
-    if (n > XP_AD_MAX)
-        return -XEN_EINVAL;
-    for (uint32_t i = 0; i < n; i++)
-        link->scratch[i] = (struct xp_op_ad){.maddr = ad[i].maddr, .bits = ad[i].bits};
-    int ret = xp_gcall(link->calls, XP_HYPERVISOR_xenproc_op, args, XP_WAIT_ADAPTIVE, link->timeout_ns, &result);
-    return ret != 0 ? ret : (int)result;
-}
-
-/* ---- stores into tables ---- */
-
 static int ask(struct xp_mmu_link *link, uint64_t op, uint64_t a, uint64_t b, uint64_t c)
 {
     const uint64_t args[6] = {op, a, b, c};
@@ -29,6 +14,18 @@ static int ask(struct xp_mmu_link *link, uint64_t op, uint64_t a, uint64_t b, ui
     int ret = xp_gcall(link->calls, XP_HYPERVISOR_xenproc_op, args, XP_WAIT_ADAPTIVE, link->timeout_ns, &result);
     return ret != 0 ? ret : (int)result;
 }
+
+static int set_ad(void *context, const struct xp_ad *ad, uint32_t n)
+{
+    struct xp_mmu_link *link = context;
+    if (n > XP_AD_MAX)
+        return -XEN_EINVAL;
+    for (uint32_t i = 0; i < n; i++)
+        link->scratch[i] = (struct xp_op_ad){.maddr = ad[i].maddr, .bits = ad[i].bits};
+    return ask(link, XP_OP_set_ad, link->scratch_va, n, 0);
+}
+
+/* ---- stores into tables ---- */
 
 /* Where windows are protected, the store itself tells. */
 static bool is_open(const struct xp_mmu_link *link, uint64_t mfn, uint32_t now)

@@ -5,7 +5,9 @@
 #include "dispatch.h"
 #include "guestmem.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -17,6 +19,13 @@ int64_t xp_cpu_ns(int32_t pid)
     if (pid <= 0 || clock_gettime(xp_cpu_clock(pid), &t) != 0)
         return 0;
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int xp_cpu_timer(int32_t pid, int32_t tid, int signo, int value, timer_t *timer)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signo, .sigev_value = {.sival_int = value}};
+    event._sigev_un._tid = tid;
+    return timer_create(xp_cpu_clock(pid), &event, timer) == 0 ? 0 : -errno;
 }
 
 int64_t xp_waited_ns(struct xp_domain *d)

@@ -18,6 +18,9 @@
 /* The process's CPU clock, by pid (the kernel's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)). */
 static inline clockid_t xp_cpu_clock(int32_t pid) { return (clockid_t)((~(uint32_t)pid << 3) | 2u); }
 
+/* A timer of the kernel's on that clock: tells thread tid of ours by signal signo with `value`. 0, or -errno. */
+int xp_cpu_timer(int32_t pid, int32_t tid, int signo, int value, timer_t *timer);
+
 /* Virtual time: ns that the process has run; 0 if it is gone. */
 int64_t xp_cpu_ns(int32_t pid);
 

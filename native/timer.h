@@ -12,25 +12,23 @@
 #ifndef XP_TIMER_H
 #define XP_TIMER_H
 
-#include "xp.h"
+#include "heap.h"
 
 enum xp_timer_kind {
     XP_TIMER_PARK = 0, XP_TIMER_CLOCK, XP_TIMER_SINGLESHOT, XP_TIMER_PERIODIC,
 };
 
-#define XP_TIMER_OFF UINT32_MAX
-
 struct xp_timer {
-    int64_t deadline;            /* system time in ns */
-    uint32_t at;                 /* its place, or XP_TIMER_OFF */
+    struct xp_heap_node node;    /* its key: the deadline, system time in ns */
     uint8_t kind;                /* enum xp_timer_kind: what is to be done */
     void *owner;                 /* of its kind: struct xp_park, struct xp_domain, struct xp_hv */
 };
 
 struct xp_timers {
-    struct xp_timer **heap;
-    uint32_t nr, size;
+    struct xp_heap heap;
 };
+
+static inline bool xp_timer_is_set(const struct xp_timer *t) { return t->node.at != XP_HEAP_OFF; }
 
 /* Zeroed is a valid, empty queue. */
 void xp_timers_free(struct xp_timers *q);

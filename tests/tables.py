@@ -5,10 +5,12 @@ import struct
 from array import array
 from itertools import pairwise
 
+import pytest
 from native.hvtest_real import Real, ffi, lib
 
 P, RW, U, PWT, PCD, A, D, PSE, G, NX = 1, 2, 4, 8, 16, 32, 64, 128, 256, 1 << 63
 FULL = P | RW | U | A | D
+FULL_COUNT = 0xFFFFFFFF
 NONE, L1, L2, L3, L4, SEG, WRITABLE, L2_HOLE = range(8)
 ALLOCATED, HV, PINNED, VALIDATED = 1, 2, 4, 8
 X32, X32P, X64 = range(3)
@@ -210,3 +212,11 @@ def kind(variant: tuple[int, bool, int]) -> str:
     """Return a test's name for one of VARIANTS."""
     mode, enforced, step = variant
     return f"{('x86_32', 'x86_32p', 'x86_64')[mode]}-{'enforced' if enforced else 'cooperative'}-{step}"
+
+
+@pytest.fixture(params=VARIANTS, ids=kind)
+def every_machine(request):
+    """A machine of each of VARIANTS, for tests that hold for all: `m = every_machine` in a module."""
+    machine = Machine(*request.param)
+    yield machine
+    machine.close()

@@ -1,8 +1,7 @@
 /* The queue of deadlines: native/timer.h. Python drives it in tests only. */
 enum { XP_TIMER_PARK, XP_TIMER_CLOCK, XP_TIMER_SINGLESHOT, XP_TIMER_PERIODIC, ... };
-#define XP_TIMER_OFF ...
-struct xp_timer { int64_t deadline; uint32_t at; uint8_t kind; void *owner; };
-struct xp_timers { uint32_t nr; ...; };
+struct xp_timer { struct xp_heap_node node; uint8_t kind; void *owner; };
+struct xp_timers { struct xp_heap heap; };
 void xp_timers_free(struct xp_timers *q);
 void xp_timer_init(struct xp_timer *t, int kind, void *owner);
 int xp_timer_set(struct xp_timers *q, struct xp_timer *t, int64_t deadline);

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import benched
 import pytest
+from benched import bench_machine
 
 from xenproc.bench import create, domains, guests, idle, mmu_guest, mmu_table5
 from xenproc.bench.case import BenchError, Sample
@@ -16,21 +18,11 @@ ONE = resolve("one")
 TWO = resolve("two") if len(usable()) > 1 else ONE
 
 
-@pytest.fixture(scope="module")
-def machine():
-    machine = domains.Machine()
-    machine.acquire()
-    yield machine
-    machine.release()
+machine = bench_machine
 
 
 def measured(case, n, placement=TWO):
-    try:
-        case.start(placement)
-        return case.round(n)
-    finally:
-        case.stop()
-        case.stop()
+    return benched.measured(case, n, placement)
 
 
 @pytest.mark.parametrize("mode", ["poll", "adaptive", "block"])

@@ -1,6 +1,8 @@
 """Every row of `bench kernel`, in the guest kernel and as Linux processes, measured a few times; and what is not a measurement."""
 
+import benched
 import pytest
+from benched import bench_machine
 
 from xenproc.bench import domains, kernel, kernel_guest, kernel_native
 from xenproc.bench.case import BenchError, Sample
@@ -13,21 +15,11 @@ from xenproc.native import check, lib
 ONE = resolve("one")
 
 
-@pytest.fixture(scope="module")
-def machine():
-    machine = domains.Machine()
-    machine.acquire()
-    yield machine
-    machine.release()
+machine = bench_machine
 
 
 def measured(case, n):
-    try:
-        case.start(ONE)
-        return case.round(n)
-    finally:
-        case.stop()
-        case.stop()
+    return benched.measured(case, n, ONE)
 
 
 @pytest.mark.parametrize("options", [{}, {"validated": False}, {"fast": False}], ids=["", "not validated", "not fast"])

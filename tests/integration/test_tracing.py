@@ -26,13 +26,6 @@ def worker(g):
         g.cpu.deliver(14, 0, 0xABC000 + i)
 
 
-@pytest.fixture
-def client(hv):
-    client = registry.connect(hv.pid)
-    yield client
-    client.close()
-
-
 def names(recording, domid):
     return [type_name(r.type) for r in recording.collected if r.domid == domid]
 

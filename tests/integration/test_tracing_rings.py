@@ -2,9 +2,6 @@
 
 from collections import Counter
 
-import pytest
-
-from xenproc.dom0 import registry
 from xenproc.dom0.trace import Recording, slices, type_name
 from xenproc.ring import Layout
 
@@ -24,13 +21,6 @@ def front(g):
         for _ in range(CALLS):
             ring.call()
         return ring.event.port
-
-
-@pytest.fixture
-def client(hv):
-    client = registry.connect(hv.pid)
-    yield client
-    client.close()
 
 
 def recorded(recording, domid):

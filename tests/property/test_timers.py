@@ -61,11 +61,11 @@ class TimerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_same(self):
-        assert self.queue.nr == len(self.model.deadlines)
+        assert self.queue.heap.nr == len(self.model.deadlines)
         assert lib.xp_timers_next(self.queue) == self.model.next()
-        queued = {i for i in range(NR) if self.timers[i].at != lib.XP_TIMER_OFF}
+        queued = {i for i in range(NR) if self.timers[i].node.at != lib.XP_HEAP_OFF}
         assert queued == set(self.model.deadlines)
-        assert {self.timers[i].at for i in queued} == set(range(len(queued))), "each has a place of its own"
+        assert {self.timers[i].node.at for i in queued} == set(range(len(queued))), "each has a place of its own"
 
 
 TestTimers = TimerMachine.TestCase

@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 
+import benched
 import pytest
 
 from xenproc.bench import limits, messages, peers
@@ -21,13 +22,7 @@ ONE = resolve("one")
 
 
 def measured(ends, placement, n, strides=False, limit_s=20.0):
-    case = PairCase(ends, strides=strides, limit_s=limit_s)
-    try:
-        case.start(placement)
-        return case.round(n)
-    finally:
-        case.stop()
-        case.stop()
+    return benched.measured(PairCase(ends, strides=strides, limit_s=limit_s), n, placement)
 
 
 @pytest.mark.parametrize("same", [False, True])

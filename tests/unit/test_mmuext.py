@@ -1,14 +1,8 @@
 """mmuext_op: what its services cost a step, and a pinned table whose page was given up."""
 
-import pytest
-from tables import ALLOCATED, CLEAR, EINVAL, EPERM, L1, LDT, NONE, PIN, SELF, UNPIN, VARIANTS, X64, Machine, ffi, kind, lib
+from tables import ALLOCATED, CLEAR, EINVAL, EPERM, L1, LDT, NONE, PIN, SELF, UNPIN, X64, Machine, every_machine, ffi, lib
 
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 def test_pages_cleared_count_for_more_than_entries():

@@ -1,14 +1,9 @@
 """Descriptor pages: set_gdt and update_descriptor, what is mended and what is refused, in all paging modes."""
 
 import pytest
-from tables import ALLOCATED, EFAULT, EINVAL, L1, NONE, PIN, SEG, VALIDATED, VARIANTS, X32, X32P, X64, Machine, kind, top
+from tables import ALLOCATED, EFAULT, EINVAL, L1, NONE, PIN, SEG, VALIDATED, X32, X32P, X64, Machine, every_machine, top
 
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 CODE = 0x00AF9A000000FFFF  # 64-bit code, DPL 0

@@ -35,7 +35,6 @@ from tables import (
     UNPIN,
     USER_BASE,
     VALIDATED,
-    VARIANTS,
     WRITABLE,
     X32,
     X32P,
@@ -46,18 +45,13 @@ from tables import (
     Machine,
     P,
     U,
+    every_machine,
     ffi,
-    kind,
     lib,
     top,
 )
 
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 # ---- pin, base, unpin ----

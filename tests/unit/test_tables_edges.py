@@ -14,6 +14,7 @@ from tables import (
     EPERM,
     FLUSH,
     FULL,
+    FULL_COUNT,
     INVLPG,
     L1,
     L2,
@@ -39,21 +40,15 @@ from tables import (
     Machine,
     P,
     U,
+    every_machine,
     ffi,
     kind,
     lib,
     top,
 )
 
-FULL_COUNT = 0xFFFFFFFF
 HOLES = {X32: range(1008, 1024), X32P: range(428, 512), X64: range(256, 272)}
-
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 # ---- order: protected, then read; read for the last time, then writable again ----

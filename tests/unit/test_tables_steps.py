@@ -6,31 +6,24 @@ from tables import (
     EPERM,
     FLUSH,
     FULL,
+    FULL_COUNT,
     L1,
     L2,
     PIN,
     SELF,
     UNPIN,
-    VARIANTS,
     X32,
     X32P,
     X64,
     Machine,
     P,
+    every_machine,
     ffi,
-    kind,
     lib,
     top,
 )
 
-FULL_COUNT = 0xFFFFFFFF
-
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 # ---- steps ----

@@ -14,23 +14,16 @@ from tables import (
     PIN,
     RW,
     UNPIN,
-    VARIANTS,
     WRITABLE,
     Machine,
     P,
-    kind,
+    every_machine,
     lib,
     top,
 )
 
 EFAULT = tables.EFAULT
-
-
-@pytest.fixture(params=VARIANTS, ids=kind)
-def m(request):
-    machine = Machine(*request.param)
-    yield machine
-    machine.close()
+m = every_machine
 
 
 def loaded(m, leaves=4):
