@@ -19,7 +19,7 @@ MEMORY = "64M"
 DOMAIN_MEMORY = "1M"
 IDLE_MEMORY = "64K"
 LIMIT_S = 60.0
-PRELOAD = ["xenproc.bench.guests", "xenproc.bench.kernel_guest", "xenproc.bench.mmu_guest"]
+PRELOAD = ["xenproc.bench.guests", "xenproc.bench.kernel_guest", "xenproc.bench.mmu_guest", "xenproc.bench.mmu_ways_guest"]
 
 
 def idle(g: Any) -> None:

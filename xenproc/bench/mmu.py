@@ -1,13 +1,14 @@
-"""`xenproc bench mmu`: validated page-table writes, in batches and single, pinning, what windows cost; the paper's Table 5.
+"""`xenproc bench mmu`: validated page-table writes in several ways, pinning, what windows cost; the paper's Table 5.
 
-Writes come from a domain, hypercall included (mmu_guest.py). Validation alone, a pin and its longest step, and windows are
-measured on a core without processes (mmu_core.py), on the first CPU of where the kernel puts us.
+Writes come from a domain, hypercall included (mmu_guest.py; whole works, ways side by side: mmu_ways.py). Validation alone, a pin
+and its longest step, and windows are measured on a core without processes (mmu_core.py), on the first CPU of where the kernel puts us.
 """
 
 from xenproc.bench import guests, mmu_core, mmu_guest
 from xenproc.bench.domains import DomainCase, Machine
 from xenproc.bench.mmu_core import BATCH, ENTRIES, RUN, TABLES, CoreCase
 from xenproc.bench.mmu_table5 import add_table5
+from xenproc.bench.mmu_ways import add_ways
 from xenproc.bench.placement import resolve
 from xenproc.bench.report import Ratio
 from xenproc.bench.runner import Entry
@@ -30,6 +31,7 @@ def suite(plan: Plan) -> Suite:
     add_writes(made)
     add_core(made)
     add_table5(made)
+    add_ways(made)
     return made
 
 

@@ -1,0 +1,19 @@
+/* Changes of page tables made in several ways: native/benchpt.h. */
+#define XP_BENCH_PT_direct ...
+#define XP_BENCH_PT_batched ...
+#define XP_BENCH_PT_wpt ...
+#define XP_BENCH_PT_WAYS ...
+#define XP_BENCH_PT_TABLES ...
+#define XP_BENCH_PT_ARGS ...
+struct xp_bench_pt {
+    struct xp_gcall *calls; struct xp_mmu *mmu; struct xp_mmu_link *link;
+    uint8_t *args;
+    uint64_t stack, handler;
+    int64_t timeout_ns;
+    uint32_t way;
+    ...;
+};
+struct xp_bench_pt_entry { uint64_t at, value, va; };
+int xp_bench_pt_build(struct xp_bench_pt *b, const struct xp_bench_pt_entry *entries, uint32_t n, uint64_t *ticks);
+int xp_bench_pt_fork(struct xp_bench_pt *b, const uint64_t *parent, const uint64_t *child, uint32_t nr, uint64_t top, uint64_t va, uint64_t *ticks);
+int xp_bench_pt_fault(struct xp_bench_pt *b, const struct xp_bench_pt_entry *entry, uint64_t *ticks);
