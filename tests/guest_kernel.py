@@ -15,13 +15,15 @@ def boot(hv, init, *extra: Any, paging: str = "x86_64", memory: str = "2M", **op
     def guest(g):
         from xenproc.guest.minikernel.kernel import Kernel
 
+        Kernel(g).close()           # the first one's page tables stay the CPU's
+        free = g.memory.nr_free
         kernel, out = Kernel(g, **options), []
         helpers = {
             "kernel": kernel, "counters": kernel.counters, "used": lambda: kernel.frames.nr_used,
             "faults": lambda: g.cpu.counters["hypervisor", "page_fault"], "now": g.clock.system_time,
         }
-        free = g.memory.nr_free
         status = kernel.run(init, out, *(helpers[name] for name in wanted), *extra)
+        kernel.close()
         return {
             "status": status, "out": out, "lost": free - g.memory.nr_free, "ticks": kernel.sched.nr_ticks,
             "traps": {" ".join(key): nr for key, nr in g.cpu.counters.items()},

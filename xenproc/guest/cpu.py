@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xenproc.guest.paging import AddressSpace
 
 DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, PAGE_FAULT = 7, 13, 14
+EVENT = -1                  # no vector: an event's upcall
 EFLAGS_IF = 0x200
 _SELF = 0x7FF0
 _HANDLERS = 0x100000        # addresses of handlers: any number that every mode can have
@@ -87,6 +88,8 @@ class Cpu:
         self._handlers: dict[int, Callable[[Cpu, Frame], Any]] = {}
         self._fast = 0
         self._task_switched = False
+        self.interrupt_due = False                      # at the end of the instruction (interrupts.py)
+        self.boot_space: AddressSpace | None = None     # of a kernel that has ended: a CPU always has page tables
         self._table = memory.alloc(2)           # 256 entries and the one that ends them
         self._pair = memory.alloc(1)
         self._pair.view[:] = bytes(len(self._pair.view))
@@ -274,6 +277,16 @@ class Cpu:
     def syscall(self, *args: Any) -> Any:
         """Execute `syscall`: to the syscall callback, through the hypervisor. Without one: an invalid opcode."""
         return self._by_hypervisor(lib.XP_TRAP_syscall, args)
+
+    def upcall(self, handler: Callable[["Cpu", Frame], Any]) -> Any:
+        """Interrupt what runs: its event callback in the kernel's ring, straight (interrupts.py says when)."""
+        self.counters["straight", "upcall"] += 1
+        ring, user = self.ring, self._page.gst_user
+        self._page.gst_user = 0
+        try:
+            return handler(self, Frame(EVENT, 0, 0, ring, (), False, self._user_rsp))
+        finally:
+            self._page.gst_user = user
 
     def use_fpu(self) -> None:
         """Use floating point: vector 7 if the task-switched flag is set."""

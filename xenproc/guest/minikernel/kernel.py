@@ -1,20 +1,24 @@
 """The kernel: what it is made of, how it boots and how it ends.
 
     def guest(g):
-        return Kernel(g).run(init)
+        with Kernel(g) as kernel:
+            return kernel.run(init)
 
-run() makes the first process and lends it the CPU; when that one has ended, what it left behind is killed and everything given back.
-Any thread here is either the one that has the CPU or waits for it (strand.py), so nothing needs a lock.
+run() makes the first process and lends it the CPU; when that one has ended, what it left behind is killed and its memory given back;
+close() gives back the kernel's own. All processes are in one thread and switched at known places (strand.py), so nothing needs a lock;
+interrupts come in ring 3 only.
 """
 # Tour G:110
 
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from greenlet import GreenletExit
+
 from xenproc.errors import XenprocError
+from xenproc.guest.interrupts import Interrupts
 from xenproc.guest.minikernel import lifecycle
 from xenproc.guest.minikernel.files import ConsoleFile
 from xenproc.guest.minikernel.frames import Frames
@@ -22,9 +26,9 @@ from xenproc.guest.minikernel.process import Ended, Process, Program, Replaced, 
 from xenproc.guest.minikernel.sched import TICK_NS, Scheduler
 from xenproc.guest.minikernel.signals import Signal
 from xenproc.guest.minikernel.space import UserSpace
-from xenproc.guest.minikernel.strand import Strands
+from xenproc.guest.minikernel.strand import Strand, Strands
 from xenproc.guest.minikernel.traps import Traps
-from xenproc.guest.minikernel.user import Sys
+from xenproc.guest.minikernel.user import ENTRIES, Sys
 from xenproc.units import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -53,17 +57,18 @@ class Kernel:
         self.strands = Strands()
         self.traps = Traps(self, fast)
         self.sched = Scheduler(self)
+        self.interrupts = Interrupts(g, self.traps.upcall, lambda: self.current.user.resume(), ENTRIES)
         self._last_pid = 0
         self._balloon_at = 0
         self._over: BaseException | int | None = None
-        self._done = threading.Event()
 
     # ---- from the first process to the last ----
 
     def run(self, init: Callable[..., Any], *args: Any) -> int:
         """Run init(sys, *args) as process 1 in ring 3, and all that comes of it; return its exit status, or minus a signal.
 
-        Raises OutOfMemory (not even the first process has room), XenprocError (all processes wait for each other).
+        In the domain's main thread. Raises OutOfMemory (not even the first process has room), XenprocError (all processes wait for each
+        other).
         """
         first = lifecycle.first(self, Program(init), args)
         console = ConsoleFile()
@@ -71,9 +76,8 @@ class Kernel:
         first.files = {0: console, 1: console, 2: console}
         self.g.clock.set_periodic(TICK_NS)
         self.sched.make_ready(first)
-        booted = self.sched.start(first)
-        self._done.wait()
-        self.cpu.switch(booted)
+        with self.interrupts:
+            self.cpu.switch(self.sched.start(first))
         self.g.clock.stop_periodic()
         self.strands.close()
         if isinstance(self._over, BaseException):
@@ -81,21 +85,37 @@ class Kernel:
         assert self._over is not None
         return self._over
 
-    def body(self, process: Process) -> None:
-        """What a strand does for a process: run it in ring 3, whatever it becomes, until it has ended."""
+    def close(self) -> None:
+        """Give back what the kernel has for itself. Its page tables stay the CPU's until those of the next kernel that ends do."""
+        self.cpu.set_fast_trap(0)
+        self.cpu.set_trap_table(None)
+        if not self.space.validated:
+            self.space.free()
+            return
+        self.space.load()
+        before, self.cpu.boot_space = self.cpu.boot_space, self.space
+        if before is not None:
+            before.free()
+
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:            # else a process may be in the middle of anything
+            self.close()
+
+    def body(self, process: Process) -> Strand:
+        """What a strand does for a process: run it in ring 3, whatever it becomes, until it has ended; return who goes on."""
         try:
             lifecycle.exit_(self, process, self._in_ring_3(process))
-            assert process.strand is not None
-            self.strands.give_back(process.strand)
-            if process.pid == 1:
-                self._finish(process.status)
-            else:
-                self.sched.leave()
+            return self._finish(process.status) if process.pid == 1 else self.sched.leave()
+        except GreenletExit:
+            raise
         except BaseException as error:  # of the kernel's own: whoever boots must learn of it, nobody else can
-            self._finish(error)
+            return self._finish(error)
 
     def _in_ring_3(self, process: Process) -> int:
-        sys = Sys(self.cpu, process)
+        process.user = sys = Sys(self.cpu, self.interrupts, process)
         while True:
             main, args = process.entry
             try:
@@ -111,9 +131,9 @@ class Kernel:
                 self.g.console.print(f"process {process.pid}: {traceback.format_exc()}")
                 return 1
 
-    def _finish(self, how: BaseException | int) -> None:
+    def _finish(self, how: BaseException | int) -> Strand:
         self._over = how
-        self._done.set()
+        return self.strands.boot
 
     # ---- what all parts need ----
 

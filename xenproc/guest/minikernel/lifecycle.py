@@ -22,7 +22,7 @@ from xenproc.guest.minikernel.vm import Refused, Vm
 if TYPE_CHECKING:
     from xenproc.guest.minikernel.kernel import Kernel
 
-MAX_PROCESSES = 48              # a domain has up to 64 threads
+MAX_PROCESSES = 64
 _TABLES = 8                     # what an empty process's page tables take, in any mode
 
 
@@ -57,14 +57,11 @@ def _admit(kernel: "Kernel", process: Process, main: Callable[..., Any], args: t
 def fork(kernel: "Kernel", parent: Process, main: Callable[..., Any], args: tuple) -> int:
     """Return the pid of a new process that runs main(sys, *args) in a copy of the parent's memory, with the parent's files.
 
-    Raises Refused: EAGAIN (too many processes, or threads), ENOMEM.
+    Raises Refused: EAGAIN (too many processes), ENOMEM.
     """
     if len(kernel.table) >= MAX_PROCESSES:
         raise Refused(errno.EAGAIN)
-    try:
-        strand = kernel.strands.take()
-    except RuntimeError:
-        raise Refused(errno.EAGAIN) from None
+    strand = kernel.strands.take()
     stack = -1
     try:
         stack = kernel.frames.alloc()

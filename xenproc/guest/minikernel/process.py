@@ -1,6 +1,6 @@
 """A process: its memory, its files, its signals, its family, and a strand to run on.
 
-Its code is a Python callable. Each has a thread of the guest (strand.py), of which one at a time has the CPU. Python cannot copy a
+Its code is a Python callable, each on a strand (strand.py), of which one at a time has the CPU. Python cannot copy a
 stack: so fork takes what the child shall run, and the child begins there, with a copy of its parent's memory.
 """
 # Tour G:190
@@ -64,6 +64,7 @@ class Process:
         self.files: dict[int, File] = {}
         self.signals = Signals()
         self.entry: tuple[Callable[..., Any], tuple] = (lambda sys: None, ())
+        self.user: Any = None               # its side of the system calls (user.py)
         self.strand: Strand | None = None
         self.state = State.READY
         self.channel: Any = None            # what it sleeps on

@@ -1,7 +1,7 @@
 """Who has the virtual CPU: round robin, sleeping and waking by channel as in xv6, ticks of the timer.
 
 A switch is what the paper counts: another kernel stack (stack_switch) and another base pointer (mmuext_op), in one multicall.
-Invariants: one process is RUNNING, and its strand has the baton; `ready` holds the READY ones; a SLEEPING one has a channel or a
+Invariants: one process is RUNNING, and its strand runs; `ready` holds the READY ones; a SLEEPING one has a channel or a
 time. With nobody ready the CPU blocks until the timer; if no timer could wake anybody it never would: a panic.
 """
 # Tour G:210
@@ -16,6 +16,7 @@ from xenproc.guest.minikernel.signals import Signal
 
 if TYPE_CHECKING:
     from xenproc.guest.minikernel.kernel import Kernel
+    from xenproc.guest.minikernel.strand import Strand
 
 TICK_NS = 10_000_000
 _LONGEST_NS = 1_000_000_000
@@ -98,21 +99,19 @@ class Scheduler:
             me.state = State.RUNNING
             return
         me.context = self._enter(to)
-        self._hand_over(to)
-        assert me.strand is not None
-        me.strand.wait()
+        self._hand_over(to).enter()
 
-    def leave(self) -> None:
-        """Give the CPU to the next process, for good. The caller's strand must do nothing more with the guest."""
+    def leave(self) -> "Strand":
+        """Give the CPU to the next process, for good; return its strand, which the caller's enters as the last thing it does."""
         to = self._next()
         self._enter(to)
-        self._hand_over(to)
+        return self._hand_over(to)
 
     def start(self, process: Process) -> Context:
-        """Give the CPU to the first process; return what the thread that boots has left."""
+        """Give the CPU to the first process until all is over; return what whoever boots has left."""
         self._ready.remove(process)
         left = self._enter(process)
-        self._hand_over(process)
+        self._hand_over(process).enter()
         return left
 
     def _enter(self, to: Process) -> Context:
@@ -122,11 +121,11 @@ class Scheduler:
             space.load()
         return left
 
-    def _hand_over(self, to: Process) -> None:
+    def _hand_over(self, to: Process) -> "Strand":
         self.nr_switches += 1
         self.current, to.state = to, State.RUNNING
         assert to.strand is not None
-        to.strand.go()
+        return to.strand
 
     def _next(self) -> Process:
         while not self._ready:
@@ -147,6 +146,7 @@ class Scheduler:
                 self._clock.wait(min(min(times) - now, _LONGEST_NS) / 1e9 + 0.01)
             except Timeout:
                 pass            # not yet, or it went off before we looked: the clock decides
+            self._kernel.g.events.take_upcall()     # the timer's: what it was for is done here
             self._kernel.obey_balloon()
         self._wake_sleepers()
 

@@ -1,78 +1,61 @@
-"""Strands: threads of the guest on which processes run, one at a time. Whoever has the baton has the virtual CPU.
+"""Strands: what processes run on, one at a time: greenlets, each with a stack of its own, in the one thread that is the virtual CPU.
 
-A switch hands the baton from one strand to another. A strand whose process has ended waits for the next one, as a kernel keeps the
-stacks of the dead: a thread is made only where there were never so many processes at once.
+A switch goes from one strand to another, wherever the first is in its code. A strand whose process has ended waits for the next one,
+as a kernel keeps the stacks of the dead. Because all of them are in the domain's main thread, an event can interrupt whichever runs
+(xenproc/guest/interrupts.py).
 """
 # Tour G:200
 
-import _thread
-import threading
 from collections.abc import Callable
-from typing import Any
 
-STACK_BYTES = 1 << 20           # a thread's, of which Python's own calls take little
+from greenlet import getcurrent, greenlet
 
 
 class Strand:
-    """A thread and the lock it waits on until it is its turn."""
+    """A stack, and what to do on it: a body, which returns the strand that goes on when it has ended."""
 
-    def __init__(self, pool: "Strands") -> None:
+    def __init__(self, pool: "Strands", boot: greenlet | None = None) -> None:
         self._pool = pool
-        self._turn = _thread.allocate_lock()
-        self._turn.acquire()
-        self.body: Callable[[], Any] | None = None
-        self._quit = False
+        self._stack: greenlet = boot or greenlet(self._loop, pool.boot._stack)
+        self.body: Callable[[], Strand] | None = None
 
-    def go(self) -> None:
-        """Give it the baton. Whoever calls has it no more."""
-        self._turn.release()
+    def enter(self) -> None:
+        """Give it the CPU; return when somebody gives it back."""
+        self._stack.switch()
 
-    def wait(self) -> None:
-        """Wait for the baton; called by the strand itself."""
-        self._turn.acquire()
-
-    def loop(self) -> None:
-        """The thread: body after body. A body ends when it has given the baton away."""
+    def _loop(self) -> None:
         while True:
-            self.wait()
-            if self._quit:
-                return
             body, self.body = self.body, None
-            assert body is not None, "a strand was woken with nothing to do"
-            body()
+            assert body is not None, "a strand was entered with nothing to do"
+            to = body()
+            self._pool.give_back(self)
+            to.enter()
 
     def quit(self) -> None:
-        """End the thread, which waits."""
-        self._quit = True
-        self._turn.release()
+        """Unwind its stack, which is done for."""
+        self._stack.throw()
 
 
 class Strands:
-    """All strands of a kernel."""
+    """All strands of a kernel. `boot` is the one of whoever makes them: it boots, and goes on when all has ended."""
 
     def __init__(self) -> None:
         self._idle: list[Strand] = []
         self.nr_made = 0
+        self.boot = Strand(self, getcurrent())
 
     def take(self) -> Strand:
-        """Return a strand that waits. Raises RuntimeError where no thread can be made."""
+        """Return a strand that waits for a body."""
         if self._idle:
             return self._idle.pop()
-        strand = Strand(self)
-        before = threading.stack_size(STACK_BYTES)
-        try:
-            threading.Thread(target=strand.loop, daemon=True).start()
-        finally:
-            threading.stack_size(before)
         self.nr_made += 1
-        return strand
+        return Strand(self)
 
     def give_back(self, strand: Strand) -> None:
-        """Take one that waits, or will before anybody gives it the baton."""
+        """Take one that has nothing to do."""
         self._idle.append(strand)
 
     def close(self) -> None:
-        """End all that wait."""
-        for strand in self._idle:
-            strand.quit()
-        self._idle.clear()
+        """Unwind all that wait."""
+        while self._idle:
+            self._idle.pop().quit()

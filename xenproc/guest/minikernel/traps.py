@@ -1,8 +1,9 @@
 """The way into the kernel and back: page faults, other exceptions, system calls, and what is done before a process goes on.
 
 Page faults come through the hypervisor, system calls straight (or, for comparison, through it), other exceptions straight; g.cpu.counters
-has the figures. On the way back: queued page-table updates are sent, for a process makes no hypercalls; events that are pending are
-taken, the timer's tick among them; signals leave frames for their handlers or end the process.
+has the figures. An event interrupts a process anywhere in its own code. On the way back: queued page-table updates are sent, for a process
+makes no hypercalls; events that are pending are taken, the timer's tick among them; signals leave frames for their handlers or end the
+process.
 """
 # Tour G:120
 
@@ -72,6 +73,10 @@ class Traps:
         result = self._call(process, *frame.args)
         self._leave(process)
         return result
+
+    def upcall(self, cpu: Cpu, frame: Frame) -> None:
+        """An event while a process's own code ran."""
+        self._leave(self._enter())
 
     def _call(self, process: Process, number: Any = None, *args: Any) -> Any:
         found = CALLS.get(number) if isinstance(number, int) else None

@@ -17,6 +17,7 @@ from typing import Any
 
 from xenproc.errors import PageFault
 from xenproc.guest.cpu import Cpu
+from xenproc.guest.interrupts import Interrupts
 from xenproc.guest.minikernel.process import Process
 from xenproc.guest.minikernel.syscalls import Call
 from xenproc.guest.minikernel.traps import SYSTEM_CALL
@@ -29,38 +30,48 @@ _BUFFER, _BUFFER_BYTES = STACK_TOP - 8192, 4096
 class Sys:
     """The process itself, for its own code."""
 
-    def __init__(self, cpu: Cpu, process: Process) -> None:
+    def __init__(self, cpu: Cpu, interrupts: Interrupts, process: Process) -> None:
         self._cpu = cpu
+        self._interrupts = interrupts
         self._process = process
 
-    # ---- memory ----
+    # ---- instructions: an interrupt that came meanwhile is taken at their end ----
 
     def load(self, va: int, nr: int = 8) -> bytes:
         """Return nr bytes at an address; a page that is not there comes."""
         while True:
             try:
-                return self._process.vm.space.read(va, nr, True)
+                data = self._process.vm.space.read(va, nr, True)
+                break
             except PageFault as fault:
                 self._cpu.fault(fault)
-                self._handle()
+                self.resume()
+        if self._cpu.interrupt_due:
+            self._interrupts.take()
+        return data
 
     def store(self, va: int, data: bytes) -> None:
         """Write bytes at an address."""
         while True:
             try:
-                return self._process.vm.space.write(va, data, True)
+                self._process.vm.space.write(va, data, True)
+                break
             except PageFault as fault:
                 self._cpu.fault(fault)
-                self._handle()
-
-    # ---- system calls ----
+                self.resume()
+        if self._cpu.interrupt_due:
+            self._interrupts.take()
 
     def raw(self, *args: Any) -> Any:
         """Make a system call, number first; its result as the kernel gives it, errors negative."""
         result = self._cpu.interrupt(SYSTEM_CALL, *args)
         if self._process.signals.frames:
-            self._handle()
+            self.resume()
+        if self._cpu.interrupt_due:
+            self._interrupts.take()
         return result
+
+    # ---- system calls ----
 
     def _call(self, number: int, *args: Any) -> Any:
         result = self.raw(number, *args)
@@ -68,8 +79,8 @@ class Sys:
             raise OSError(-result, f"{Call(number).name}: {os.strerror(-result)}")
         return result
 
-    def _handle(self) -> None:
-        """Run the handlers that the kernel has left frames for. One that raises is left as by longjmp."""
+    def resume(self) -> None:
+        """Back in ring 3: run the handlers that the kernel has left frames for. One that raises is left as by longjmp."""
         frames = self._process.signals.frames
         while frames:
             handler, number = frames.pop(0)
@@ -179,3 +190,6 @@ class Sys:
     def sbrk(self, change: int) -> int:
         """Move the heap's end by so many bytes; return where it was. Raises OSError: ENOMEM."""
         return self._call(Call.sbrk, change)
+
+
+ENTRIES = (Sys.resume.__code__,)       # from where code of the process is called, beside its first function
