@@ -157,5 +157,6 @@ void xp_alarm_virtual_due(struct xp_hv *hv)
             continue;
         d->vcpu.virtual_deadline = 0;
         go_off(d, VIRTUAL_ALARM);
+        xp_spent_turn(&hv->spent, &d->vcpu.place.spent);
     }
 }

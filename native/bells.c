@@ -96,5 +96,6 @@ int xp_bells_wait(struct xp_hv *hv, int64_t deadline)
     int nr = epoll_wait(hv->epoll_fd, events, EVENTS_MAX, -1);
     int error = errno;
     pthread_mutex_lock(&hv->lock);
+    xp_spent_begin(&hv->spent);
     return act_on(hv, events, nr, error);
 }

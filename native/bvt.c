@@ -46,13 +46,22 @@ static void adjust(struct xp_sched *s, struct xp_sched_entity *e, int64_t now)
     set_evt(e, now);
 }
 
+/* The avt that one who sleeps has if it wakes now. */
+static int64_t avt_awake(const struct xp_sched *s, const struct xp_sched_entity *e)
+{
+    int64_t avt = e->avt > s->svt ? e->avt : s->svt;
+    if (e->claims)
+        return e->avt;
+    if (s->weight > 0) {
+        int64_t least = (int64_t)(s->served / s->weight) - allowance(s, e);
+        avt = avt > least ? avt : least;
+    }
+    return avt;
+}
+
 static void wake(struct xp_sched *s, struct xp_sched_entity *e, int64_t now)
 {
-    if (!e->claims) {
-        bring_forward(e, s->svt);
-        if (s->weight > 0)
-            bring_forward(e, (int64_t)(s->served / s->weight) - allowance(s, e));
-    }
+    bring_forward(e, avt_awake(s, e));
     set_evt(e, now);
 }
 
@@ -77,6 +86,8 @@ static int64_t floor_of(const struct xp_sched *s, const struct xp_sched_entity *
 
 static void charge(struct xp_sched *s, struct xp_sched_entity *e, int64_t ran_ns, int64_t now)
 {
+    if (!e->runnable)
+        bring_forward(e, avt_awake(s, e));       /* 9 */
     if (e->warped)
         e->warp_used_ns += ran_ns;
     int64_t over = ran_ns - e->ahead_ns;
@@ -110,6 +121,18 @@ static int64_t left(const struct xp_sched *s, const struct xp_sched_entity *e, c
     return mcus * s->set.mcu_ns + e->ahead_ns;
 }
 
+/* 9. */
+static int64_t room(const struct xp_sched *s, const struct xp_sched_entity *e)
+{
+    int64_t avt = e->runnable ? e->avt : avt_awake(s, e);
+    int64_t mean = s->weight > 0 ? (int64_t)(s->served / s->weight) : avt;
+    int64_t units = mean + allowance(s, e) - avt;
+    if (units <= 0)
+        return 0;
+    __int128 ns = (__int128)units * e->params.weight / XP_BVT_UNITS_PER_NS;
+    return ns < XP_SCHED_NS_MAX ? (int64_t)ns : XP_SCHED_NS_MAX;
+}
+
 static int64_t limit(const struct xp_sched *s, const struct xp_sched_entity *e)
 {
     (void)s;
@@ -118,4 +141,5 @@ static int64_t limit(const struct xp_sched *s, const struct xp_sched_entity *e)
 
 const struct xp_sched_class xp_sched_bvt = {
     .name = "bvt", .add = add, .adjust = adjust, .wake = wake, .charge = charge, .due = due, .left = left, .limit = limit,
+    .room = room,
 };

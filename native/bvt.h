@@ -19,6 +19,8 @@
  *   8. Several CPUs have one queue. As nobody can use more than one of them, one who runs and is nevertheless behind the first
  *      in the queue (if nobody waits: behind another CPU's current) by more than both their allowances has been owed more than
  *      a CPU: it is brought forward to that. Borrowed time is not counted as being ahead.
+ *   9. Others may spend time for one that sleeps: it is brought forward as if it woke, then charged. Room for that is left until its
+ *      avt is C of its own time beyond the mean of 4: what is spent for it beyond its share has to wait.
  */
 #ifndef XP_BVT_H
 #define XP_BVT_H

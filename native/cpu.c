@@ -1,6 +1,7 @@
 /* cpu.c: see cpu.h: domains come and go, contention begins and ends. Decisions are in cpu_decide.c, threads in cpu_threads.c. */
 #include "cpu_decide.h"
 #include "cpu_params.h"
+#include "cpu_spent.h"
 
 #include "dispatch.h"
 #include "runstate.h"
@@ -17,7 +18,7 @@ static bool adopt(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
     struct xp_place *p = place_of(d);
     if (!p->known || p->process.class != XP_CLASS_NONE)
         return false;
-    p->charged_ns = xp_cpu_ns(d->pid);
+    p->charged_ns = p->spent.mark_ns = xp_cpu_ns(d->pid);     /* what it used before it is charged for by nobody */
     if (p->busy.seen_ns != 0 && now - p->busy.seen_ns < RECENT_NS) {
         (void)xp_cpu_wants(cpus, d, now);
         xp_cpu_put(cpus, d, XP_CLASS_WAITING, -1);
@@ -66,6 +67,7 @@ bool xp_cpu_leave(struct xp_cpus *cpus)
     }
     if (left == 0)
         return true;
+    xp_cpu_spent_off(cpus);
     cpus->contended = cpus->leaving = false;
     cpus->epoch = (struct xp_busy_epoch){.number = cpus->epoch.number + 1};
     return false;
@@ -159,7 +161,7 @@ static int64_t thread_ns(pthread_t thread)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int64_t ran_ns(const struct xp_cpus *cpus)
+int64_t xp_cpu_threads_ns(const struct xp_cpus *cpus)
 {
     int64_t sum = thread_ns(cpus->watcher);
     for (uint32_t i = 0; i < cpus->nr_sentinels; i++)
@@ -177,7 +179,7 @@ void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
             .nr_cpus = c->nr, .nr_waiting = c->nr_waiting, .scheduler = c->sched.class->name,
             .on = true, .contended = c->contended, .watches = c->watch_fd >= 0,
             .nr_contended = c->nr_contended, .nr_switches = c->nr_switches, .nr_blocks = c->nr_blocks,
-            .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .ran_ns = ran_ns(c),
+            .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .ran_ns = xp_cpu_threads_ns(c),
         };
     xp_hv_unlock(hv);
 }

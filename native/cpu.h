@@ -9,7 +9,8 @@
  *      the kernel's record of it (cpu_watch.h).
  *   3. What is believed of a domain may be wrong for some microseconds, never for long: one that is chosen and does not run lets
  *      its sentinel go on, one that is taken for asleep and runs is on record.
- *   4. A domain is charged what the kernel's clock says its process has used (all threads), whatever was believed.
+ *   4. A domain is charged what the kernel's clock says its process has used (all threads), whatever was believed, less what it
+ *      handed over; and what the hypervisor and others spent for it (cpu_spent.h).
  *
  * Tour H:210
  */
@@ -20,6 +21,7 @@
 #include "cpu_class.h"
 #include "cpu_watch.h"
 #include "scheduler.h"
+#include "spent.h"
 
 #include <pthread.h>
 
@@ -37,6 +39,7 @@ struct xp_place {
     struct xp_busy busy;
     bool known;                  /* between xp_cpu_add and xp_cpu_remove */
     int64_t charged_ns;          /* of its CPU clock: what was charged */
+    struct xp_spent spent;       /* cpu_spent.h: what others spend for it, and it for others */
 };
 
 struct xp_cpu {
@@ -112,5 +115,8 @@ void xp_cpu_woken(struct xp_domain *d);
 /* A slice is over, or nobody has waited for long. */
 void xp_cpu_due(struct xp_cpus *cpus);
 void xp_cpu_ran(struct xp_domain *d, uint32_t nr);
+
+/* ns that the sentinels and the watcher have used. */
+int64_t xp_cpu_threads_ns(const struct xp_cpus *cpus);
 
 #endif

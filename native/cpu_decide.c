@@ -2,6 +2,7 @@
 #include "cpu_decide.h"
 
 #include "abi.h"
+#include "cpu_spent.h"
 #include "dispatch.h"
 #include "runstate.h"
 
@@ -21,11 +22,8 @@ static void charge_one(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
     int64_t used = xp_cpu_ns(d->pid), ran = used - p->charged_ns;
     if (ran <= 0)
         return;
-    if (ran > UINT32_MAX)
-        ran = UINT32_MAX;       /* a record has no room for more: the rest comes with the next */
     p->charged_ns += ran;
-    xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_charge, d->domid, (uint32_t)ran, (uint64_t)now);
-    xp_sched_charge(&cpus->sched, &d->vcpu.sched, ran, now);
+    xp_cpu_charge_ran(cpus, d, ran, now);
 }
 
 void xp_cpu_charge(struct xp_cpus *cpus, int64_t now)
@@ -33,6 +31,7 @@ void xp_cpu_charge(struct xp_cpus *cpus, int64_t now)
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL)
             charge_one(cpus, cpus->cpu[i].current, now);
+    xp_cpu_settle(cpus, now);
 }
 
 void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, int32_t host)
@@ -88,7 +87,7 @@ static void set_timer(struct xp_cpus *cpus, int64_t now)
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end < at)
             at = cpus->cpu[i].slice_end;
-    if (cpus->nr_waiting > 0)
+    if (cpus->nr_waiting > 0 || cpus->hv->nr_continued > 0)
         cpus->calm_since = 0;
     else if (cpus->calm_since == 0)
         cpus->calm_since = now;
@@ -211,6 +210,7 @@ void xp_cpu_ran(struct xp_domain *d, uint32_t nr)
         if (xp_busy_seen(&cpus->epoch, d, nr, cpus->nr, xp_hv_system_time(cpus->hv))) {
             cpus->contended = true;
             cpus->nr_contended++;
+            xp_cpu_spent_on(cpus);
         }
     } else if (place_of(d)->process.class == XP_CLASS_ASLEEP) {
         xp_cpu_woken(d);

@@ -36,6 +36,15 @@ static void pin_to(const struct xp_cpu *cpu, uint32_t nr)
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
+static void serve_blocked(struct xp_cpu *cpu)
+{
+    struct xp_domain *d = cpu->current;
+    xp_spent_begin(&cpu->cpus->hv->spent);
+    xp_cpu_blocked(cpu);
+    if (d != NULL)
+        xp_spent_turn(&cpu->cpus->hv->spent, &d->vcpu.place.spent);
+}
+
 static void *sentinel(void *arg)
 {
     struct xp_cpu *cpu = arg;
@@ -52,7 +61,7 @@ static void *sentinel(void *arg)
         (void)xp_class_thread(0, XP_CLASS_HYPERVISOR);
         xp_hv_lock(cpus->hv);
         if (atomic_load_explicit(&cpu->gate, memory_order_acquire) != 0)
-            xp_cpu_blocked(cpu);
+            serve_blocked(cpu);
         xp_hv_unlock(cpus->hv);
         /* Preempted here and now by whoever was chosen. */
         (void)xp_class_thread(0, XP_CLASS_SENTINEL);
@@ -113,10 +122,12 @@ static void take_event(struct xp_cpus *cpus, uint64_t id)
 {
     if (id == TIMER_ID) {
         xp_cpu_due(cpus);       /* its next edge comes when it was set anew: it needs no reading */
+        xp_spent_turn(&cpus->hv->spent, &cpus->hv->spent.own);
     } else if (id == SIGNAL_ID) {
         take_signals(cpus);
     } else if (id < XP_MAX_DOMAINS && cpus->hv->domains[id] != NULL && cpus->hv->domains[id]->vcpu.place.known) {
         xp_cpu_woken(cpus->hv->domains[id]);
+        xp_spent_turn(&cpus->hv->spent, &cpus->hv->domains[id]->vcpu.place.spent);
     }
 }
 
@@ -134,6 +145,7 @@ static void *watcher(void *arg)
         int nr = epoll_wait(cpus->epoll_fd, events, EVENTS_MAX, -1);
         xp_hv_lock(cpus->hv);
         bool before = cpus->contended;
+        xp_spent_begin(&cpus->hv->spent);
         for (int i = 0; i < nr; i++)
             take_event(cpus, events[i].data.u64);
         bool begins = !before && cpus->contended, ends = cpus->contended && cpus->leaving;

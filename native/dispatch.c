@@ -7,6 +7,7 @@
 
 #include "alarm.h"
 #include "bells.h"
+#include "cpu_spent.h"
 #include "hypercall.h"
 #include "park.h"
 #include "runstate.h"
@@ -99,16 +100,19 @@ static bool serve(struct xp_domain *d)
         xp_runstate_called(d);
     for (; mask != 0 && d->state == XP_DS_RUNNING; mask &= mask - 1)
         take_slot(d, (uint32_t)__builtin_ctz(mask));
+    xp_spent_turn(&d->hv->spent, &d->vcpu.place.spent);
     return true;
 }
 
-/* One step of each domain's long calls. */
-static void continue_calls(struct xp_hv *hv)
+/* One step of each domain's long calls, of those that are not held back. False: there was none. */
+static bool continue_calls(struct xp_hv *hv)
 {
+    bool any = false;
     for (uint32_t i = 0; i < XP_MAX_DOMAINS && hv->nr_continued > 0; i++) {
         struct xp_domain *d = hv->domains[i];
-        if (d == NULL || d->pending_mask == 0)
+        if (d == NULL || d->pending_mask == 0 || !xp_cpu_may_go_on(&hv->spent, d))
             continue;
+        any = true;
         for (uint32_t left = d->pending_mask; left != 0; left &= left - 1) {
             uint32_t slot = (uint32_t)__builtin_ctz(left);
             struct xp_call call = d->pending[slot];
@@ -117,7 +121,9 @@ static void continue_calls(struct xp_hv *hv)
             if (d->state == XP_DS_RUNNING)
                 perform(d, &call);
         }
+        xp_spent_turn(&hv->spent, &d->vcpu.place.spent);
     }
+    return any;
 }
 
 /* ---- who is looked at without a doorbell ---- */
@@ -234,6 +240,8 @@ void xp_dispatch_rung(struct xp_hv *hv, uint64_t domid)
     d->nr_doorbells++;
     if (serve(d))
         heat(d);
+    else
+        xp_spent_turn(&hv->spent, &d->vcpu.place.spent);
 }
 
 static int sleep_until_rung(struct xp_hv *hv, int64_t deadline)
@@ -258,9 +266,20 @@ static int64_t run_timers(struct xp_hv *hv)
     struct xp_timer *t;
     for (int i = 0; i < TIMERS_TURN && (t = xp_timers_take(&hv->timers, now)) != NULL; i++)
         switch (t->kind) {
-        case XP_TIMER_PARK: xp_park_due(t->owner); break;
-        case XP_TIMER_CLOCK: xp_clock_tick(hv, now); break;
-        default: xp_alarm_due(t->owner, t, now); break;
+        case XP_TIMER_PARK: {
+            struct xp_domain *d = ((struct xp_park *)t->owner)->d;
+            xp_park_due(t->owner);
+            xp_spent_turn(&hv->spent, &d->vcpu.place.spent);
+            break;
+        }
+        case XP_TIMER_CLOCK:
+            xp_clock_tick(hv, now);
+            xp_spent_turn(&hv->spent, &hv->spent.own);
+            break;
+        default:
+            xp_alarm_due(t->owner, t, now);
+            xp_spent_turn(&hv->spent, &((struct xp_domain *)t->owner)->vcpu.place.spent);
+            break;
         }
     return xp_timers_next(&hv->timers);
 }
@@ -276,10 +295,15 @@ int xp_hv_run(struct xp_hv *hv)
     hv->dispatcher_tid = (int32_t)syscall(SYS_gettid);
     while (ret >= 0 && !atomic_load_explicit(&hv->stop, memory_order_acquire)) {
         xp_hv_let_in(hv);
+        xp_spent_begin(&hv->spent);
         bool any = serve_hot(hv);
-        continue_calls(hv);
+        any |= continue_calls(hv);
         int64_t deadline = run_timers(hv);
-        if (any || hv->nr_continued > 0) {
+        if (hv->nr_continued > 0 && !any) {
+            int64_t again = xp_hv_system_time(hv) + XP_CPU_HOLD_NS;
+            deadline = again < deadline ? again : deadline;
+        }
+        if (any) {
             /* The cold ones must not wait for the hot ones to pause. */
             if (++turns % 32 == 0 || hv->nr_continued > 0)
                 ret = xp_bells_look(hv);

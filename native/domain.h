@@ -178,6 +178,7 @@ struct xp_hv {
     uint64_t gtrace_lost;        /* domtrace.c: records that domains overwrote before they were fetched */
 
     struct xp_cpus *cpus;        /* cpu.h; NULL: the kernel alone schedules */
+    struct xp_spent_pool spent;  /* cpu_spent.h: what its threads do for whom */
 
     /* dispatch.c */
     int32_t dispatcher_tid;

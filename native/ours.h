@@ -28,6 +28,8 @@ enum xp_op {
     XP_OP_set_ad = 19,       /* (va of struct xp_op_ad, how many): accessed and dirty bits into entries of validated tables */
     XP_OP_pt_write = 20,     /* (machine address, value, bytes): a store into a page table met write protection */
     XP_OP_pt_fault = 21,     /* (address, error code): a walk came to an entry that is not present */
+    XP_OP_pay = 22,          /* (domid, ns, 0: no more): that back end may hand over so much of its CPU time to us in each 100 ms */
+    XP_OP_hand_over = 23,    /* (domid, ns): so much of our CPU time was spent for that domain; returns what it took */
 };
 
 enum xp_report_kind { XP_REPORT_result_json = 0, XP_REPORT_result_bytes = 1, XP_REPORT_traceback = 2, XP_REPORT_ready = 3 };

@@ -40,6 +40,14 @@ static int64_t limit(const struct xp_sched *s, const struct xp_sched_entity *e)
     return XP_SCHED_FOREVER;
 }
 
+static int64_t room(const struct xp_sched *s, const struct xp_sched_entity *e)
+{
+    (void)s;
+    (void)e;
+    return XP_SCHED_NS_MAX;
+}
+
 const struct xp_sched_class xp_sched_round_robin = {
     .name = "rr", .add = nothing, .adjust = nothing, .wake = nothing, .charge = charge, .due = due, .left = left, .limit = limit,
+    .room = room,
 };

@@ -230,6 +230,11 @@ void xp_sched_charge(struct xp_sched *s, struct xp_sched_entity *e, int64_t ran_
         count_again(s, e);
 }
 
+int64_t xp_sched_room(const struct xp_sched *s, const struct xp_sched_entity *e)
+{
+    return s->class->room(s, e);
+}
+
 /* ---- deciding ---- */
 
 struct xp_sched_choice xp_sched_decide(struct xp_sched *s, uint32_t cpu, int64_t now)

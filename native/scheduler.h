@@ -116,6 +116,9 @@ struct xp_sched_class {
 
     /* For how long it may run, whoever waits: XP_SCHED_FOREVER where nothing else ends it. */
     int64_t (*limit)(const struct xp_sched *s, const struct xp_sched_entity *e);
+
+    /* As xp_sched_room. */
+    int64_t (*room)(const struct xp_sched *s, const struct xp_sched_entity *e);
 };
 
 extern const struct xp_sched_class xp_sched_bvt, xp_sched_round_robin;
@@ -150,6 +153,9 @@ int32_t xp_sched_sleep(struct xp_sched *s, struct xp_sched_entity *e, int64_t no
 
 /* It used ran_ns of CPU time, others' for it included, up to now. Also when it sleeps or waits: then others spent it. */
 void xp_sched_charge(struct xp_sched *s, struct xp_sched_entity *e, int64_t ran_ns, int64_t now);
+
+/* For how long others may go on spending for it before it is ahead of its share: 0: not now; XP_SCHED_NS_MAX at most. */
+int64_t xp_sched_room(const struct xp_sched *s, const struct xp_sched_entity *e);
 
 /* Who runs on cpu from now on, and after how long to decide again. */
 struct xp_sched_choice xp_sched_decide(struct xp_sched *s, uint32_t cpu, int64_t now);

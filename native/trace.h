@@ -44,6 +44,8 @@ enum xp_trace_type {
     XP_TT_sched_decide,  /* number: CPU, domid: who was chosen, 0: nobody */
     XP_TT_sched_slice,   /* of the decision before, number: CPU, value: ns */
     XP_TT_sched_adjust,  /* number: the new weight */
+    XP_TT_sched_spent,   /* as charge: the hypervisor spent it for this domain */
+    XP_TT_sched_paid,    /* as charge: a back end did, and handed it over */
     XP_TT_sched_warp,    /* of the add or adjust that follows, number: 0 warp, 1 its limit, 2 its period, value: ns */
 
     /* Recorded by a domain (gtrace.h); number: the port of the ring's or channel's event, for push and take | how many << 16. */

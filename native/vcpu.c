@@ -14,12 +14,14 @@
 void xp_vcpu_init(struct xp_domain *d)
 {
     d->vcpu.schedstat_fd = -1;
+    d->vcpu.place.spent.owner = d;
     xp_alarm_init(d);
 }
 
 void xp_vcpu_destroy(struct xp_domain *d)
 {
     xp_cpu_remove(d);
+    xp_spent_forget(&d->hv->spent, &d->vcpu.place.spent);
     xp_alarm_destroy(d);
     xp_runstate_destroy(d);
     xp_traps_destroy(d);

@@ -5,6 +5,7 @@
 #include "alarm.h"
 #include "board.h"
 #include "bounce.h"
+#include "cpu_spent.h"
 #include "evtchn.h"
 #include "guestmem.h"
 #include "hypercall.h"
@@ -109,6 +110,8 @@ int64_t xp_do_xenproc_op(struct xp_domain *d, struct xp_call *call)
     case XP_OP_set_ad: return xp_mm_set_ad(d, args[1], args[2]);
     case XP_OP_pt_write: return xp_wpt_write(d, call);
     case XP_OP_pt_fault: return xp_wpt_fault(d, call);
+    case XP_OP_pay: return xp_cpu_pay(d, args[1], args[2]);
+    case XP_OP_hand_over: return xp_cpu_hand_over(d, args[1], args[2]);
     case XP_OP_set_fast_trap: return xp_set_fast_trap(d, args[1]);
     default: return -XEN_ENOSYS;
     }

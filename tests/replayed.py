@@ -48,6 +48,8 @@ class Replay:
     def charge(self, record):
         lib.xp_sched_charge(self.sched, self.entities[record.domid], record.number, record.value)
 
+    spent = paid = charge
+
     def decide(self, record):
         choice = lib.xp_sched_decide(self.sched, record.number, record.value)
         self.asked = (0 if choice.next == ffi.NULL else choice.next.domid, record.number, choice.slice_ns)

@@ -6,7 +6,7 @@
 #define XP_BOARD_VALUE_MAX ...
 
 enum xp_op { XP_OP_report, XP_OP_evtchn_direct, XP_OP_direct_fd, XP_OP_publish, XP_OP_lookup, XP_OP_resolve,
-             XP_OP_upcall_fd, XP_OP_set_virtual_timer, XP_OP_trap, XP_OP_set_fast_trap, ... };
+             XP_OP_upcall_fd, XP_OP_set_virtual_timer, XP_OP_trap, XP_OP_set_fast_trap, XP_OP_pay, XP_OP_hand_over, ... };
 enum xp_report_kind { XP_REPORT_result_json, XP_REPORT_result_bytes, XP_REPORT_traceback, XP_REPORT_ready, ... };
 
 struct xp_op_direct { uint64_t mfn; uint32_t side; uint32_t pad; };

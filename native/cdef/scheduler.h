@@ -33,4 +33,5 @@ int xp_sched_adjust(struct xp_sched *s, struct xp_sched_entity *e, const struct 
 int32_t xp_sched_wake(struct xp_sched *s, struct xp_sched_entity *e, int64_t now);
 int32_t xp_sched_sleep(struct xp_sched *s, struct xp_sched_entity *e, int64_t now, bool voluntary);
 void xp_sched_charge(struct xp_sched *s, struct xp_sched_entity *e, int64_t ran_ns, int64_t now);
+int64_t xp_sched_room(const struct xp_sched *s, const struct xp_sched_entity *e);
 struct xp_sched_choice xp_sched_decide(struct xp_sched *s, uint32_t cpu, int64_t now);

@@ -115,7 +115,7 @@ def test_a_recorded_run_is_decided_the_same_way_again(bvt):
     replay = Replay(recording.collected, "bvt", 1)
     assert replay.wrong == []
     assert replay.decisions > 100
-    assert set(replay.kinds) == {"add", "warp", "remove", "wake", "sleep", "charge", "decide", "slice", "adjust"}
+    assert set(replay.kinds) == {"add", "warp", "remove", "wake", "sleep", "charge", "spent", "decide", "slice", "adjust"}
     # The checker can fail: with one charge left out it is another run.
     charges = [i for i, record in enumerate(recording.collected) if record.number > MS and record.domid == doms[2].domid]
     without = recording.collected[:charges[len(charges) // 2]] + recording.collected[charges[len(charges) // 2] + 1:]

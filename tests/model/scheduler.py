@@ -179,18 +179,37 @@ class Scheduler:
         e = self.entities[name]
         if e.runnable:
             return -1
-        least = self.svt
-        run = [k for k in self.entities.values() if k.runnable]
-        if self.kind == "bvt" and run:
-            mean = floor(Fraction(sum(k.avt * k.params.weight for k in run), sum(k.params.weight for k in run)))
-            least = max(least, mean - self.allowance(e))
-        if not e.claims and e.avt < least:
-            e.exact = Fraction(least)
+        self.come_back(e)
         self.set_warp(e, now)
         e.runnable = e.woken = True
         self.advance()
         self.queue(e)
         return self.ask(e.last_cpu, now)
+
+    def mean(self) -> int | None:
+        """By weight, of those who run or wait."""
+        run = [k for k in self.entities.values() if k.runnable]
+        if self.kind == "rr" or not run:
+            return None
+        return floor(Fraction(sum(k.avt * k.params.weight for k in run), sum(k.params.weight for k in run)))
+
+    def come_back(self, e: Entity) -> None:
+        """Sleep of one's own will is not saved up."""
+        mean = self.mean()
+        least = self.svt if mean is None else max(self.svt, mean - self.allowance(e))
+        if not e.runnable and not e.claims and e.avt < least:
+            e.exact = Fraction(least)
+
+    def room(self, name: int) -> int:
+        """What others may spend for it now."""
+        e = self.entities[name]
+        if self.kind == "rr":
+            return 10**9
+        before, mean = e.exact, self.mean()
+        self.come_back(e)
+        avt, e.exact = e.avt, before
+        units = (avt if mean is None else mean) + self.allowance(e) - avt
+        return min(10**9, max(0, floor(Fraction(units * e.params.weight, UNITS))))
 
     def sleep(self, name: int, now: int, voluntary: bool) -> int:
         """Blocked: the CPU it left, or -1."""
@@ -218,6 +237,7 @@ class Scheduler:
         e.used_ns += ran_ns
         if self.kind == "rr":
             return
+        self.come_back(e)
         if e.warped:
             e.warp_used_ns += ran_ns
         paid = max(e.paid_ns, self.mcu_ns * ceil(Fraction(e.used_ns, self.mcu_ns)))

@@ -160,6 +160,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert s.virtual.nr == sum(e.runnable for e in model.entities.values())
         for name, e in model.entities.items():
             c = self.entities[name]
+            assert lib.xp_sched_room(self.sched, self.entities + name) == model.room(name)
             assert (c.runnable, c.woken, c.cpu, c.last_cpu) == (e.runnable, e.woken, e.cpu, e.last_cpu)
             assert c.charged_ns == e.used_ns
             if model.kind == "bvt":

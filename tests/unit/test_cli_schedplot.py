@@ -29,7 +29,8 @@ def recorded():
         note(0, "add", i + 1, weight)
     for cpu, who, start, end in m.history:
         note(start, "decide", who + 1, cpu)
-        note(end, "charge", who + 1, end - start)
+        note(end, "charge", who + 1, end - start - MS)
+        note(end, "spent", who + 1, MS)     # by the hypervisor: as much its own as what it ran
     events.append({"name": "call", "tid": 2, "ts": 3.0, "ph": "X", "dur": 1.0, "args": {}})
     return json.dumps({"traceEvents": events})
 
@@ -50,6 +51,7 @@ def test_what_is_read_is_what_happened(file):
     assert all(before[3] <= after[2] for before, after in itertools.pairwise(turns)), "one after the other"
     assert sum(end - start for _, _, start, end in turns) == pytest.approx(S, rel=0.02)
     assert sum(ns for charged in found.charges().values() for _, ns in charged) == S
+    assert {ns for charged in found.charges(("spent",)).values() for _, ns in charged} == {MS} and not found.charges(("paid",))
 
 
 def test_shares_are_of_the_window(file):

@@ -26,6 +26,8 @@ class XenprocOp(XenEnum, prefix="XP_OP_"):
     set_ad = 19
     pt_write = 20
     pt_fault = 21
+    pay = 22
+    hand_over = 23
 
 
 class ReportKind(XenEnum, prefix="XP_REPORT_"):

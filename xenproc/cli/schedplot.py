@@ -57,9 +57,11 @@ def draw(found: schedule.Schedule, weights: dict[int, int], path: str, window_ns
     colours = dict(zip(sorted(charges), pyplot.rcParams["axes.prop_cycle"].by_key()["color"] * 100, strict=False))
     figure, (turns, share, virtual) = pyplot.subplots(3, 1, figsize=(13, 9), sharex=True, layout="constrained", height_ratios=(1, 2, 2))
     _turns(turns, found, colours, start)
+    others = [(found.charges(("spent",)), "by the hypervisor"), (found.charges(("paid",)), "by back ends")]
     moments, lines = shares(charges, start, end, window_ns)
     for domid, line in sorted(lines.items()):
         label = found.title(domid) + (f", weight {weights[domid]}" if domid in weights else "")
+        label += "".join(f", {sum(ran for _, ran in spent[domid]) / MS:.0f} ms {by}" for spent, by in others if domid in spent)
         share.plot([(m - start) / 1e9 for m in moments], line, color=colours[domid], label=label, linewidth=1.2)
         at, avt = [0.0], [0.0]
         for ns, ran in charges[domid]:

@@ -15,6 +15,7 @@ from xenproc.dom0.trace import Record, Recording, type_name
 from xenproc.errors import ConfigError
 
 _PREFIX = "sched_"
+CHARGES = ("charge", "spent", "paid")
 
 
 @dataclass
@@ -28,11 +29,11 @@ class Schedule:
         """Return what a domain is called in a picture."""
         return f"{domid} {self.names.get(domid, '')}".rstrip()
 
-    def charges(self) -> dict[int, list[tuple[int, int]]]:
-        """Return each domain's charges: (ns, ns of CPU time)."""
+    def charges(self, kinds: tuple[str, ...] = CHARGES) -> dict[int, list[tuple[int, int]]]:
+        """Return each domain's charges: (ns, ns of CPU time). kinds: what its process used, the hypervisor, or back ends for it."""
         found: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for ns, what, domid, number, _ in self.steps:
-            if what == "charge":
+            if what in kinds:
                 found[domid].append((ns, number))
         return dict(found)
 

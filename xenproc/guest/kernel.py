@@ -3,7 +3,7 @@
     def guest(g):
         g.console.print(f"hello from domain {g.domid}")
 
-Everything hangs off `Guest`: console, memory, hypercalls, events, time, grants, the board, rings and channels to other domains.
+Everything hangs off `Guest`: console, memory, hypercalls, events, time, grants, the board, who pays whom, rings and channels to others.
 """
 # Tour G:010
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xenproc.abi import Hypercall, SchedOp, ShutdownReason
 from xenproc.errors import HypercallError, Timeout
+from xenproc.guest.account import Account
 from xenproc.guest.board import Board
 from xenproc.guest.clock import Clock
 from xenproc.guest.console import Console
@@ -59,6 +60,7 @@ class Guest:
         self.clock = Clock(self.hypercalls, self.events)
         self.grants = Grants(self.hypercalls, window_base, self.memory)
         self.board = Board(self.hypercalls)
+        self.account = Account(self.hypercalls)
         self._balloon: Balloon | None = None
         self._cpu: Cpu | None = None
         self._page = page

@@ -47,9 +47,12 @@ def info(core: Any) -> dict[str, Any] | None:
     lib.xp_cpus_info(core, out)
     if not out.on:
         return None
+    nobody = ffi.new("struct xp_spent_info *")
+    lib.xp_domain_spent_info(core, 0, nobody)
     return {
         "name": ffi.string(out.scheduler).decode(),
         "cpus": out.nr_cpus, "contended": bool(out.contended), "waiting": out.nr_waiting, "watches": bool(out.watches),
         "contentions": out.nr_contended, "switches": out.nr_switches, "blocks": out.nr_blocks, "wakes": out.nr_wakes,
         "slices": out.nr_slices, "ran_ns": out.ran_ns,
+        "uncharged_ns": nobody.hypervisor_ns,
     }

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 import psutil
@@ -104,13 +105,19 @@ class HypervisorProcess:
 
     def _news(self) -> None:
         domids = ffi.new("uint16_t[]", MAX_DOMAINS)     # all of them: what is left over would not be told again
-        for i in range(lib.xp_hv_news(self.core, domids, MAX_DOMAINS)):
+        charges = lib.xp_hv_charges(self.core)
+        before = time.thread_time_ns() if charges else 0
+        nr = lib.xp_hv_news(self.core, domids, MAX_DOMAINS)
+        for i in range(nr):
             record = self.domains.get(domids[i])
             info = core_info(self.core, domids[i]) if record else None
             if record is not None:
                 record.news.set()
             if record is not None and info is not None and info.state == 2:
                 self._kill(record)      # it asked for its end, or broke a rule
+        each = (time.thread_time_ns() - before) // nr if charges and nr else 0
+        for i in range(nr if each else 0):
+            lib.xp_domain_spent(self.core, domids[i], each)
         machine_info = ffi.new("struct xp_hv_info *")
         lib.xp_hv_info(self.core, machine_info)
         if machine_info.nr_dirty:

@@ -18,6 +18,7 @@ LIMIT_CEILING = {"max_evtchns": 4096, "max_grant_frames": 64, "max_maptrack": 65
 # What Domain0 may leave out for one domain, to see what it is for (native/lockdown.h; window and seal: guest/boot.py).
 DEFENCES = frozenset({
     "window", "seal", "limits", "memory", "uid", "capabilities", "no_dump", "landlock", "descriptors", "seccomp",
+    "charging",         # by us: native/cpu_spent.h
 })
 
 
@@ -76,6 +77,8 @@ def create_in_core(core: Any, domid: int, plan: dict[str, Any], limits: dict[str
             f"{info.nr_frames} are free"
         )
     check(ret, "xp_domain_create", domid)
+    if "charging" in plan.get("without", ()):
+        check(lib.xp_domain_exempt(core, domid), "xp_domain_exempt", domid)
 
 
 def _bytes(text: str) -> bytes:

@@ -17,6 +17,7 @@ MCU_ADV = 10 * WEIGHT                   # mcu_adv * weight
 WARP_UNIT_NS = lib.XP_SCHED_MCU_NS // 10
 MS = 1_000_000
 GIVEN = ("weight", "warp_ns", "warp_limit_ns", "warp_period_ns")
+SPENT = ("hypervisor_ns", "paid_ns", "handed_ns")       # for it by the hypervisor, by back ends; by it for others
 XENS = ("mcu_adv", "warpback", "warpvalue", "warpl", "warpu")
 
 
@@ -110,10 +111,11 @@ def describe(core: Any, domid: int) -> dict[str, Any]:
 
 def columns(core: Any, domid: int) -> dict[str, int]:
     """Return what a list of domains says of it: 0 of one that is dead."""
-    params = ffi.new("struct xp_sched_params *")
+    params, spent = ffi.new("struct xp_sched_params *"), ffi.new("struct xp_spent_info *")
     if lib.xp_cpus_params(core, domid, params, ffi.new("struct xp_cpus_state *")) != 0:
-        return {"weight": 0, "warp_ns": 0}
-    return {"weight": params.weight or WEIGHT, "warp_ns": params.warp_ns}
+        return {"weight": 0, "warp_ns": 0, **dict.fromkeys(SPENT, 0)}
+    lib.xp_domain_spent_info(core, domid, spent)
+    return {"weight": params.weight or WEIGHT, "warp_ns": params.warp_ns, **{name: getattr(spent, name) for name in SPENT}}
 
 
 def operation(hv: Any, request: dict[str, Any]) -> dict[str, Any]:

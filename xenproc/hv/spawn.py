@@ -176,7 +176,7 @@ class Spawner:
             "private_memory": plan.get("private_memory", 1 << 30),
             "uid": self.pen.uid_of(domid),
             "nr_pages": plan["nr_pages"],
-            "without": plan.get("without", []),
+            "without": sorted(set(plan.get("without", ())) - {"charging"}),
             "paging": plan.get("paging", "x86_64"),
         }
         try:
