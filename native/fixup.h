@@ -2,7 +2,7 @@
  * fixup.h: touching memory that may be missing: a load, a copy, an OR whose fault becomes a result instead of a death.
  *
  * A frame that is not in this process's window is SIGBUS. The few instructions that may meet one are in assembler, and
- * known by their addresses; the crash handler (guest.c), or any other, asks xp_fixup whether the fault happened there.
+ * known by their addresses; the crash handler (faults.c), or any other, asks xp_fixup whether the fault happened there.
  *   1. What is called there keeps nothing on the stack and in no saved register: one landing place serves it all.
  *   2. Without a handler that asks xp_fixup a fault is what it always was.
  */

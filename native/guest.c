@@ -3,13 +3,8 @@
  */
 #include "guest.h"
 
-#include "fixup.h"
-
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 int xp_upcall_take(struct xen_shared_info *si, uint32_t port)
 {
@@ -69,53 +64,6 @@ int xp_pages_leave(uint64_t address, uint64_t nr)
 }
 
 int xp_page_leave(uint64_t address) { return xp_pages_leave(address, 1); }
-
-/*
- * The handler finds the call page through its alternate stack: the page's address lies at the stack's lower end, so that
- * there is no state in a file-scope variable.
- */
-static void record(int signo, siginfo_t *info, void *context)
-{
-    stack_t stack;
-    ucontext_t *uc = context;
-    uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
-    if ((signo == SIGBUS || signo == SIGSEGV) && info->si_code > 0 && xp_fixup(&pc)) {
-        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
-        return;
-    }
-    if (sigaltstack(NULL, &stack) == 0 && stack.ss_sp != NULL) {
-        struct xp_call_page *page = *(struct xp_call_page **)stack.ss_sp;
-        page->crash_addr = (uint64_t)(uintptr_t)info->si_addr;
-        page->crash_rip = pc;
-        page->crash_code = info->si_code;
-        page->crash_signo = (uint32_t)signo;
-    }
-    /*
-     * The handler is reset: a fault strikes again on return and kills; a sent signal must be sent again, and a trap too,
-     * as it comes after its instruction. (Not by SA_RESETHAND: a fix-up must find the handler the next time.)
-     */
-    (void)signal(signo, SIG_DFL);
-    if (info->si_code <= 0 || signo == SIGTRAP)
-        (void)raise(signo);
-}
-
-int xp_crash_record(struct xp_call_page *page)
-{
-    const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP};
-    const size_t size = 65536;
-    struct sigaction action = {.sa_sigaction = record, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    *(struct xp_call_page **)memory = page;
-    stack_t stack = {.ss_sp = memory, .ss_size = size};
-    if (sigaltstack(&stack, NULL) != 0)
-        return -errno;
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], &action, NULL) != 0)
-            return -errno;
-    return 0;
-}
 
 void xp_fault(const char *name)
 {

@@ -1,6 +1,6 @@
 /*
  * guest.h: small things that a domain's own code does in its own pages: taking upcalls, the flag protocol of its
- * grant entries, leaving a page, the record of its crash.
+ * grant entries, leaving a page.
  *
  * Nothing here is trusted by anybody: it runs in the guest. Sources: public/xen.h, public/grant_table.h.
  */
@@ -31,9 +31,6 @@ int xp_grant_transfer_end(struct xen_grant_entry_v1 *entry);
 /* Drops this process's mapping of window pages, so that the hypervisor can let go of the frames. 0 or -errno. */
 int xp_page_leave(uint64_t address);
 int xp_pages_leave(uint64_t address, uint64_t nr);
-
-/* From now on a fatal signal leaves its number and address in the call page before it kills. 0 or -errno. */
-int xp_crash_record(struct xp_call_page *page);
 
 /* A fault point hit from Python; nothing in the shipped build. */
 void xp_fault(const char *name);

@@ -26,7 +26,7 @@ enum xp_op {
     XP_OP_trap = 17,         /* (va of struct xp_op_trap): a trap on its way to the guest's own kernel, by the hypervisor */
     XP_OP_set_fast_trap = 18, /* (vector, 0: none): system calls by it go straight; the paper's fast handler */
     XP_OP_set_ad = 19,       /* (va of struct xp_op_ad, how many): accessed and dirty bits into entries of validated tables */
-    XP_OP_pt_write = 20,     /* (machine address, value, bytes): a store into a page table met write protection */
+    XP_OP_pt_write = 20,     /* (machine address, value, bytes; 0: not known): a store into a page table met write protection */
     XP_OP_pt_fault = 21,     /* (address, error code): a walk came to an entry that is not present */
     XP_OP_pay = 22,          /* (domid, ns, 0: no more): that back end may hand over so much of its CPU time to us in each 100 ms */
     XP_OP_hand_over = 23,    /* (domid, ns): so much of our CPU time was spent for that domain; returns what it took */

@@ -148,6 +148,8 @@ static int store(struct xp_domain *d, xp_mfn_t mfn, uint32_t offset, uint64_t va
     if (frame->type != XP_FT_L1)
         return -XEN_EPERM;
     if (!only_user(d, mfn, &u) || holds_grants(d, mfn)) {
+        if (bytes == 0)
+            return -XEN_EPERM;      /* nobody can do for the guest what nobody knows */
         d->mm.nr_emulated++;
         return xp_mm_update_entry(d, mfn, offset / d->mm.mode->entry_size, merged(d, mfn, offset, value, bytes));
     }
@@ -162,7 +164,7 @@ int64_t xp_wpt_write(struct xp_domain *d, struct xp_call *call)
     xp_mfn_t mfn = xp_mfn(call->args[1] >> XP_PAGE_SHIFT);
     if (!xp_wpt_on(d) || !xp_frame_owned(&d->hv->frames, mfn, d->domid))
         return -XEN_EPERM;
-    if (bytes == 0 || bytes > d->mm.mode->entry_size || (bytes & (bytes - 1)) != 0 || (offset & (bytes - 1)) != 0)
+    if (bytes != 0 && (bytes > d->mm.mode->entry_size || (bytes & (bytes - 1)) != 0 || (offset & (bytes - 1)) != 0))
         return -XEN_EINVAL;
     if (!xp_mm_turn(d, call))
         return XP_CALL_AGAIN;

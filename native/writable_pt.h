@@ -10,7 +10,8 @@
  *   2. Its directory is a validated table meanwhile: whatever could change that hooks every table again first.
  *   3. A table that does not validate ends the domain, as in Xen 2.0 and 3.0: the store that was wrong is long past.
  *   4. A table with other users than its one directory entry (a pin, a second entry) is not unhooked: the store is done for the
- *      guest, like a request of mmu_update; one that is refused stays a fault. Higher tables are never written, as in Xen.
+ *      guest, like a request of mmu_update; one that is refused stays a fault, and so does one of which nobody knows what it
+ *      stores (faults.h). Higher tables are never written, as in Xen.
  *      Nor is a table with an entry that a grant made: nobody but the grant could take it again.
  *   5. Which entry names a table is a hint, noted when entries are taken, and looked at before it is believed.
  *
@@ -51,8 +52,8 @@ int xp_wpt_enable(struct xp_domain *d);
 bool xp_wpt_rehook(struct xp_domain *d, uint32_t keep);
 
 /*
- * XP_OP_pt_write (machine address, value, bytes): a store of the guest's that met write protection. 1: the table is unhooked,
- * store again; 2: the frame is no table and writable anyway; 0: done; -XEN_EPERM: no frame or table that may be written; else what mmu_update says.
+ * XP_OP_pt_write (machine address, value, bytes; 0 bytes: not known): a store of the guest's that met write protection. 1: the
+ * table is unhooked, store again; 2: the frame is no table and writable anyway; 0: done; -XEN_EPERM: no frame or table that may be written; else what mmu_update says.
  */
 int64_t xp_wpt_write(struct xp_domain *d, struct xp_call *call);
 

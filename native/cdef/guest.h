@@ -7,5 +7,4 @@ int64_t xp_grant_transfer_taken(struct xen_grant_entry_v1 *entry);
 int xp_grant_transfer_end(struct xen_grant_entry_v1 *entry);
 int xp_page_leave(uint64_t address);
 int xp_pages_leave(uint64_t address, uint64_t nr);
-int xp_crash_record(struct xp_call_page *page);
 void xp_fault(const char *name);

@@ -43,12 +43,12 @@ class WritableTables(Tables):
         return (directory, slot) if entry & P and d.mode.mfn(entry) == table else None
 
     def store(self, d: Domain, ptr: int, value: int, size: int) -> int:
-        """A store that met write protection: 0, it is done; 1, the table is unhooked; 2, it is none."""
+        """A store that met write protection (size 0: nobody knows of what): 0, it is done; 1, the table is unhooked; 2, it is none."""
         mfn, offset, whole = ptr >> 12, ptr % 4096, d.mode.bits // 8
         frame = self.own(d, mfn)
         if not d.writable or frame is None:
             raise Refused(EPERM)
-        if size not in (1, 2, 4, 8)[: whole.bit_length()] or offset % size:
+        if size and (size not in (1, 2, 4, 8)[: whole.bit_length()] or offset % size):
             raise Refused(EINVAL)
         if frame.hv:
             raise Refused(EPERM)
@@ -58,6 +58,8 @@ class WritableTables(Tables):
             raise Refused(EPERM)
         user = self.only_user(d, mfn)
         foreign = any(self.own(d, d.mode.mfn(entry)) is None for _, entry in self.entries(d, mfn, L1))
+        if (user is None or foreign) and not size:
+            raise Refused(EPERM)
         if user is None or foreign:
             data = bytearray(self.words[mfn][offset // whole].to_bytes(whole, "little"))
             data[offset % whole : offset % whole + size] = (value % 256**size).to_bytes(size, "little")

@@ -329,7 +329,7 @@ class Lockstep:
         """A store into a table, which the hypervisor unhooks, or stores for the guest."""
         alone = [mfn for mfn in d.mfns[1:-1] if self.model.frames[mfn].type == model.L1 and self.model.only_user(d, mfn)]
         mfn, whole = self.chance.choice(alone) if alone and self.chance.random() < 0.8 else self.typed(d, model.L1), d.mode.bits // 8
-        size = self.chance.choice([whole, whole, whole, 4, 1, 8, 3])
+        size = self.chance.choice([whole, whole, whole, 4, 1, 8, 3, 0, 0])
         ptr = (mfn << 12) + self.slot(d, 1) * whole + self.chance.choice([0, 0, 0, 0, 4 % whole, 1])
         value = self.entry(d, 1) if self.chance.random() < 0.7 else 0
         self.both(d, "store", lambda: self.real.pt_write(ptr, value, size, domid=d.domid),

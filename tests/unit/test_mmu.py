@@ -426,7 +426,7 @@ with tempfile.TemporaryFile() as file:
     file.truncate(6 * 4096)                         # frames 6 and 7 are SIGBUS now
     page = ffi.new("struct xp_call_page *")
     if sys.argv[1] != "unhandled":
-        assert lib.xp_crash_record(page) == 0
+        assert lib.xp_faults_install(page, ffi.NULL, 0) == 0
     def entry(frame, index, value):
         memory[frame * 4096 + index * 4:frame * 4096 + index * 4 + 4] = value.to_bytes(4, "little")
     entry(1, 0, 2 << 12 | 7), entry(1, 1, 6 << 12 | 7)

@@ -113,7 +113,7 @@ def test_parts_of_an_entry(m):
     assert m.pt_write(m.ptr(l1, 5), entry & ((1 << 8 * half) - 1), size=half) == 0
     assert m.table(l1)[5] == entry
     assert m.pt_write(m.ptr(l1, 5), P | RW, size=1) == 0 and m.table(l1)[5] == entry | RW
-    for size, at in ((0, 0), (3, 0), (16, 0), (2, 1), (2 * m.size(), 0), (m.size(), 1)):
+    for size, at in ((3, 0), (16, 0), (2, 1), (2 * m.size(), 0), (m.size(), 1)):
         assert m.pt_write(m.ptr(l1, 4) + at, 0, size=size) == EINVAL
 
 
@@ -134,6 +134,23 @@ def test_tables_hooked_before_the_assist_are_stored_for_their_guest(m):
     m.assist()
     l1 = spaces[top(m) - 1]
     assert m.pt_write(m.ptr(l1, 0), 0) == 0 and m.table(l1)[0] == 0 and m.mm().nr_unhooks == 0
+
+
+def test_a_store_of_which_nobody_knows_what(m):
+    """It can only be let: a table that cannot be unhooked keeps its protection, and nothing has changed."""
+    directory, l1, leaves = loaded(m)
+    m.ext((PIN[L1], l1))
+    before = m.records()
+    for mfn in (l1, directory, 1, 1 << 30):
+        assert m.pt_write(mfn << 12 | 3, 7, size=0) == EPERM, mfn
+    assert m.records() == before and m.mm().nr_emulated == 0
+    m.ext((UNPIN, l1))
+    assert m.pt_write(m.ptr(l1, 5) | 3, 7, size=0) == 1 and m.shown(l1) == 2 and m.table(l1)[5] == 0
+    assert m.pt_write(m.ptr(l1, 9), 7, size=0) == 1 and m.pt_write(m.own(1, skip=20)[0] << 12, 0, size=0) == 2
+    m.table(l1)[5] = leaves[1] << 12 | P
+    assert m.pt_fault() == 0 and m.record(l1)[0] == L1 and m.record(leaves[1])[2] == 3
+    m.assist(False)
+    assert m.pt_write(m.ptr(l1, 5), 0, size=0) == EPERM
 
 
 def test_death_at_every_step():

@@ -45,7 +45,6 @@ class Guest:
             return window_base + (mfn << PAGE_SHIFT)
 
         page = ffi.cast("struct xp_call_page *", at(plan["call_mfn"]))
-        check(lib.xp_crash_record(page), "crash record")
         self.start_info = ffi.cast("struct xen_start_info *", at(plan["start_info_mfn"]))
         p2m = ffi.cast("uint64_t *", self.start_info.mfn_list)
         used = self.start_info.first_p2m_pfn + self.start_info.nr_p2m_frames
@@ -53,6 +52,7 @@ class Guest:
         self.memory = Memory(window_base, mfns[used:])
         args = self.memory.alloc(ARG_PAGES)
         self.hypercalls = Hypercalls(at(plan["call_mfn"]), doorbell, ArgPool(args.address, args.nr), self.domid)
+        check(lib.xp_faults_install(page, self.hypercalls.core, window_base), "handlers of faults")
         self.memory.attach(self.hypercalls, self.start_info.mfn_list, self.start_info.nr_pages)
         self.console = Console(self.hypercalls)
         shared_info = self.start_info.shared_info + window_base
