@@ -69,6 +69,30 @@ def test_pages_come_when_they_are_touched(hv, mode):
     assert boot(hv, init, paging=mode)["out"] == ["00000000", [3, 3, 3]]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_page_fault_is_two_calls_of_the_hypervisor(hv, mode):
+    """The trap, and the way back with the new entry in one multicall. A page whose table is missing takes no more."""
+
+    def init(sys, out, kernel):
+        made, line, call = [], kernel.cpu._line, kernel.g.hypercalls.call
+
+        def counted(through):
+            def count(nr, *args, **options):
+                made.append(nr)
+                return through(nr, *args, **options)
+            return count
+
+        kernel.cpu._line, kernel.g.hypercalls.call = counted(line), counted(call)
+        at = sys.mmap(4096 * 4096)
+        for va in (at, at + 4096, at + 4095 * 4096):
+            sys.store(va, b"x")
+            out.append(len(made))
+            made.clear()
+        kernel.cpu._line, kernel.g.hypercalls.call = line, call
+
+    assert boot(hv, init, paging=mode)["out"] == [2, 2, 2]
+
+
 def test_mmap_munmap_mprotect(hv):
     def init(sys, out, used, kernel):
         def refused(call, *args):

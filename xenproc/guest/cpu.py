@@ -14,25 +14,27 @@ The kernel and its processes are one process of the host: between these two the 
 # Tour G:100
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from xenproc.abi import Hypercall, MmuExt
 from xenproc.abi.trap import CallbackFlag, CallbackOp, CallbackType, SegBase
 from xenproc.errors import HypercallError, PageFault, XenprocError
-from xenproc.guest.hypercall import Hypercalls
+from xenproc.guest.hypercall import Hypercalls, Line
 from xenproc.guest.memory import Memory, Pages
 from xenproc.native import ffi, lib
 
 if TYPE_CHECKING:
     from xenproc.guest.paging import AddressSpace
+    from xenproc.guest.queue import UpdateQueue
 
 DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, PAGE_FAULT = 7, 13, 14
 EVENT = -1                  # no vector: an event's upcall
 EFLAGS_IF = 0x200
 _SELF = 0x7FF0
+_PAIR, _TRAP, _RETURN = 0, 1024, 2048       # in the page of arguments: a switch, a trap, updates and iret
+_IRET_CLEAR = bytes(32)     # rax, r11, rcx, flags; what is behind them may be a frame's
 _HANDLERS = 0x100000        # addresses of handlers: any number that every mode can have
 _USER_CODE = 0x400000
 _USER_SELECTORS = {"x86_64": (0xE033, 0xE02B)}
@@ -49,8 +51,7 @@ class Gate:
     masks_events: bool = False
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """What a handler finds: the trap, and where it happened."""
 
     vector: int
@@ -91,8 +92,12 @@ class Cpu:
         self.interrupt_due = False                      # at the end of the instruction (interrupts.py)
         self.boot_space: AddressSpace | None = None     # of a kernel that has ended: a CPU always has page tables
         self._table = memory.alloc(2)           # 256 entries and the one that ends them
-        self._pair = memory.alloc(1)
+        self._pair = memory.alloc(1)            # arguments of calls that every trap and every switch makes
         self._pair.view[:] = bytes(len(self._pair.view))
+        self._line = Line(calls)
+        self._trap_at = self._pair.address + _TRAP
+        self._trap = ffi.cast("struct xp_op_trap *", self._trap_at)
+        self.outgoing: UpdateQueue | None = None        # page-table updates to be sent with iret, in one multicall
         self.stack: Pages = memory.alloc(1)
         self._rsp = self.stack.address + len(self.stack.view)
         self._user_rsp = self._depth = 0
@@ -124,12 +129,29 @@ class Cpu:
         finally:
             self._page.gst_user = 0
 
-    def _iret(self, at: int, **fields: int) -> int:
+    def _iret(self, at: int, **fields: int) -> None:
         context = ffi.cast("struct xen_iret_context *", at)
-        ffi.memmove(context, bytes(32), 32)             # rax, r11, rcx, flags; what is behind them may be a frame's
+        ffi.memmove(context, _IRET_CLEAR, 32)
         for name, value in fields.items():
             setattr(context, name, value)
-        return self._calls.raw(Hypercall.iret, at)
+        waiting = self.outgoing.take() if self.outgoing else None
+        if waiting:
+            self._multicall(_RETURN, (Hypercall.mmu_update, waiting), (Hypercall.iret, (at,)))
+        else:
+            self._line(Hypercall.iret, at)
+
+    def _multicall(self, where: int, *calls: tuple[Hypercall, tuple[int, ...]]) -> None:
+        """Make several calls as one. Raises HypercallError at the first that failed; those behind it are done all the same."""
+        entries = ffi.cast("struct xen_multicall_entry *", self._pair.address + where)
+        for entry, (op, args) in zip(entries[0 : len(calls)], calls, strict=True):
+            entry.op = op
+            for i, arg in enumerate(args):
+                entry.args[i] = arg
+        self._calls.call(Hypercall.multicall, self._pair.address + where, len(calls), op="multicall")
+        for i, (op, _) in enumerate(calls):
+            result = ffi.cast("int64_t", entries[i].result)
+            if int(result) < 0:
+                raise HypercallError(-int(result), op.name, self._calls.domid)
 
     # ---- registering ----
 
@@ -196,19 +218,11 @@ class Cpu:
         return left
 
     def _tell_stack_and_space(self, rsp: int, top: int) -> None:
-        """stack_switch and MMUEXT_NEW_BASEPTR as one multicall, in a page of its own: only two words of it ever change."""
-        entries = ffi.cast("struct xen_multicall_entry *", self._pair.address)
-        op = ffi.cast("struct xen_mmuext_op *", self._pair.address + 2 * ffi.sizeof("struct xen_multicall_entry"))
-        if not entries[0].op:
-            entries[0].op, entries[0].args = Hypercall.stack_switch, [self._kernel[1], 0]
-            entries[1].op, entries[1].args = Hypercall.mmuext_op, [int(ffi.cast("uintptr_t", op)), 1, 0, _SELF]
-            op.cmd = MmuExt.NEW_BASEPTR
-        entries[0].args[1], op.arg1.mfn = rsp, top
-        self._calls.call(Hypercall.multicall, self._pair.address, 2, op="multicall")
-        for i, name in enumerate(("stack_switch", "mmuext_op")):
-            result = ffi.cast("int64_t", entries[i].result)
-            if int(result) < 0:
-                raise HypercallError(-int(result), name, self._calls.domid)
+        """stack_switch and MMUEXT_NEW_BASEPTR as one multicall."""
+        at = self._pair.address + _PAIR + 2 * ffi.sizeof("struct xen_multicall_entry")
+        op = ffi.cast("struct xen_mmuext_op *", at)
+        op.cmd, op.arg1.mfn = MmuExt.NEW_BASEPTR, top
+        self._multicall(_PAIR, (Hypercall.stack_switch, (self._kernel[1], rsp)), (Hypercall.mmuext_op, (at, 1, 0, _SELF)))
         self._told_rsp = rsp
 
     def _tell_stack(self, rsp: int) -> None:
@@ -307,29 +321,25 @@ class Cpu:
             vcpu.evtchn_upcall_mask = masked
             self._page.gst_user = user
 
-    def _by_hypervisor(self, vector: int, args: tuple = (), **fields: int) -> Any:
-        ring, rsp = self.ring, self._user_rsp if self.in_user else self._rsp
-        with self._calls.struct("struct xp_op_trap", vector=vector, rip=_USER_CODE, rsp=rsp, **fields) as (address, op):
-            self._calls.xenproc_op(lib.XP_OP_trap, address)
-            delivered, error_code, handler, at = op.vector, op.error_code, op.handler, op.frame
+    def _by_hypervisor(self, vector: int, args: tuple = (), error_code: int = 0, address: int = 0, flags: int = 0) -> Any:
+        ring, rsp, op = self.ring, self._user_rsp if self.in_user else self._rsp, self._trap
+        op.vector, op.error_code, op.address, op.flags, op.rip, op.rsp = vector, error_code, address, flags, _USER_CODE, rsp
+        result = self._line(lib.XP_HYPERVISOR_xenproc_op, lib.XP_OP_trap, self._trap_at)
+        if result < 0:
+            raise HypercallError(-result, "trap", self._calls.domid)
+        delivered, error_code, handler, at = op.vector, op.error_code, op.handler, op.frame
         self.counters["hypervisor", _kind(delivered, args, delivered)] += 1
         pushed = ffi.cast("struct xp_trap_frame *", at)
         frame = Frame(delivered, error_code, pushed.cr2, ring, args, True, pushed.rsp, at)
-        with self._on_stack(at):
-            result = self._handlers[handler](self, frame)
-        self._iret(at)
-        return result
-
-    @contextmanager
-    def _on_stack(self, at: int) -> Iterator[None]:
-        """A trap within the handler finds the stack below this frame."""
-        before, self._rsp = self._rsp, at
+        before, self._rsp = self._rsp, at           # a trap within the handler finds the stack below this frame
         self._depth += 1
         try:
-            yield
+            result = self._handlers[handler](self, frame)
         finally:
             self._depth -= 1
             self._rsp = before
+        self._iret(at)
+        return result
 
     # ---- privileged instructions: in no ring that a guest has are they anything but a general protection fault ----
 

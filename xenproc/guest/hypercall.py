@@ -42,6 +42,23 @@ class ArgPool:
             self._ready.notify()
 
 
+class Line:
+    """Hypercalls for one thread that makes many: nothing is allocated for a call. Results as Hypercalls.raw gives them."""
+
+    def __init__(self, calls: "Hypercalls") -> None:
+        self._calls = calls
+        self._values = ffi.new("uint64_t[6]")
+        self._result = ffi.new("int64_t *")
+
+    def __call__(self, nr: int, *args: int) -> int:
+        """Make a hypercall with up to six integers, none negative; what is not given is what the last call had."""
+        values, calls = self._values, self._calls
+        for i, arg in enumerate(args):
+            values[i] = arg
+        check(lib.xp_gcall(calls.core, nr, values, calls.mode, calls.timeout_ns, self._result), "hypercall", calls.domid)
+        return self._result[0]
+
+
 class Hypercalls:
     """The call page and its doorbell."""
 

@@ -109,6 +109,11 @@ class Memory:
         """Return the address of a machine frame in this domain's window."""
         return self.window_base + (mfn << PAGE_SHIFT)
 
+    def window(self, size: int) -> memoryview:
+        """Return the whole window as numbers of `size` (4 or 8) bytes, by machine address / size. Touch our own frames only."""
+        nr = len(self.m2p) * PAGE_SIZE
+        return memoryview(ffi.buffer(ffi.cast("char *", self.window_base), nr)).cast("B").cast("I" if size == 4 else "Q")
+
     def alloc(self, nr: int = 1) -> Pages:
         """Return `nr` consecutive frames, not cleared. Raises OutOfMemory, ConfigError if nr < 1."""
         if nr < 1:

@@ -106,7 +106,7 @@ class AddressSpace:
             page = self._g.memory.alloc(1)
             page.view[:] = bytes(PAGE_SIZE)
             self._tables[key] = page
-        return int(self._tables[key].mfns[0])
+        return int(self._tables[key].mfn)
 
     def _entry(self, level: int, va: int) -> int:
         """Return the machine address of va's entry in its table of this level."""

@@ -35,14 +35,18 @@ class UpdateQueue:
 
     def flush(self) -> None:
         """Send what is queued. Raises HypercallError at the first that is refused; those before it stand, the rest is dropped."""
+        waiting = self.take()
+        if waiting:
+            self._g.hypercalls.call(Hypercall.mmu_update, *waiting, op="mmu_update")
+
+    def take(self) -> tuple[int, ...] | None:
+        """Hand over what is queued: the arguments of the mmu_update that sends it, for a multicall; None if nothing is."""
         nr, self._nr = self._nr, 0
         if nr == 0:
-            return
+            return None
         self.nr_calls += 1
         self.nr_sent += nr
-        self._g.hypercalls.call(
-            Hypercall.mmu_update, self._pages.address, nr, self._pages.address + 2 * PAGE_SIZE, _SELF, op="mmu_update"
-        )
+        return self._pages.address, nr, self._pages.address + 2 * PAGE_SIZE, _SELF
 
     def extended(self, cmd: int, argument: int, *second: int) -> None:
         """Do one mmuext_op, or two in one call (`second`: cmd, argument), after what is queued. Raises HypercallError."""

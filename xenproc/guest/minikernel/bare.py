@@ -9,16 +9,13 @@ Python. The same calls as UpdateQueue, so that the kernel does not know which on
 from typing import Any
 
 from xenproc.guest.queue import UpdateQueue
-from xenproc.native import ffi
 
 
 class BareQueue(UpdateQueue):
     """An update queue whose updates are plain stores."""
 
     def __init__(self, g: Any, entry_size: int) -> None:
-        nr = len(g.memory.m2p) << 12
-        window = memoryview(ffi.buffer(ffi.cast("char *", g.window_base), nr)).cast("B")
-        self._entries = window.cast("I" if entry_size == 4 else "Q")
+        self._entries = g.memory.window(entry_size)
         self._shift = 2 if entry_size == 4 else 3
         self.nr_calls = self.nr_sent = 0
 
@@ -31,6 +28,9 @@ class BareQueue(UpdateQueue):
         self._entries[entry >> self._shift] = value
 
     def flush(self) -> None:
+        """Nothing waits."""
+
+    def take(self) -> None:
         """Nothing waits."""
 
     def extended(self, cmd: int, argument: int, *second: int) -> None:

@@ -12,6 +12,7 @@ from xenproc.guest.memory import OutOfMemory, Pages
 from xenproc.native import ffi
 from xenproc.units import PAGE_SIZE
 
+_ZEROS = bytes(PAGE_SIZE)
 _MORE = 32                      # pages that are asked of the hypervisor at once
 
 
@@ -79,7 +80,7 @@ class Frames:
 
     def fill(self, pfn: int, data: bytes = b"") -> None:
         """Make a page's bytes `data`, zeros behind it."""
-        ffi.memmove(ffi.cast("void *", self.address(pfn)), data.ljust(PAGE_SIZE, b"\0"), PAGE_SIZE)
+        ffi.memmove(ffi.cast("void *", self.address(pfn)), data.ljust(PAGE_SIZE, b"\0") if data else _ZEROS, PAGE_SIZE)
 
     def copy(self, pfn: int, source: int) -> None:
         """Make a page's bytes those of another."""

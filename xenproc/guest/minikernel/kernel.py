@@ -87,6 +87,7 @@ class Kernel:
 
     def close(self) -> None:
         """Give back what the kernel has for itself. Its page tables stay the CPU's until those of the next kernel that ends do."""
+        self.cpu.outgoing = None
         self.cpu.set_fast_trap(0)
         self.cpu.set_trap_table(None)
         if not self.space.validated:

@@ -14,7 +14,7 @@ from xenproc.errors import HypercallError
 from xenproc.guest.memory import OutOfMemory
 from xenproc.guest.minikernel.bare import BareQueue
 from xenproc.guest.paging import ACCESSED, DIRTY, PRESENT, USER, WRITABLE, AddressSpace
-from xenproc.native import ffi, lib
+from xenproc.native import lib
 from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class UserSpace(AddressSpace):
         self.validated = validated
         self._of = of
         self._stack = stack
+        self._window: memoryview = beside._window if beside else g.memory.window(4 if g.paging == "x86_32" else 8)
         super().__init__(g, beside=beside)
         self._of = None
 
@@ -54,9 +55,28 @@ class UserSpace(AddressSpace):
 
     # ---- one entry ----
 
+    def slot(self, va: int) -> int:
+        """The machine address of va's entry, 0 if its table is not there."""
+        table = self._tables.get((1, va >> self._shifts[1]))
+        return (table.mfn << PAGE_SHIFT) + (va >> PAGE_SHIFT & (PAGE_SIZE // self._size - 1)) * self._size if table else 0
+
+    def entry(self, va: int) -> int:
+        """Return va's entry as it is in memory, 0 if there is no table; sends what is queued first."""
+        self.queue.flush()
+        at = self.slot(va)
+        return self._window[at // self._size] if at else 0
+
+    def insert(self, va: int, entry: int) -> None:
+        """Queue an entry where none is present; its table is made if there is none. Raises OutOfMemory."""
+        at = self.slot(va)
+        if at:
+            self.queue.put(at, entry)
+        else:
+            self.map(va, [entry >> PAGE_SHIFT], entry & (PAGE_SIZE - 1))
+
     def change(self, va: int, entry: int) -> None:
         """Queue a change of va's entry, whose table exists, and forget it in the TLB."""
-        self.queue.put(self._entry(1, va), entry)
+        self.queue.put(self.slot(va), entry)
         lib.xp_mmu_flush_page(self.mmu, va)
 
     def remove(self, pages: list[int]) -> None:
@@ -142,4 +162,4 @@ class UserSpace(AddressSpace):
 
     def _store(self, entry: int, value: int) -> None:
         """Write an entry of a table that nothing uses yet."""
-        ffi.cast("uint32_t *" if self._size == 4 else "uint64_t *", self._g.window_base + entry)[0] = value
+        self._window[entry // self._size] = value

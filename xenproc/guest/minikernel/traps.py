@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SYSTEM_CALL = 0x80
 _INVALID_OPCODE, _PROTECTION, _PAGE_FAULT, _MACHINE_CHECK = 6, 13, 14, 18
+_LOWEST, _END = -(1 << 63), 1 << 64
 _SIGNALS = {_INVALID_OPCODE: Signal.ILL, _PROTECTION: Signal.SEGV, _MACHINE_CHECK: Signal.BUS}
 
 
@@ -33,7 +34,7 @@ class Traps:
     def __init__(self, kernel: "Kernel", fast: bool) -> None:
         self._kernel = kernel
         self._vcpu = kernel.g.events.shared_info.vcpu_info[0]
-        self._queue = kernel.space.queue
+        self._queue = kernel.cpu.outgoing = kernel.space.queue
         self._copying = False           # the kernel touches a process's memory
         gates = {vector: Gate(self.exception) for vector in _SIGNALS}
         kernel.cpu.set_trap_table({**gates, _PAGE_FAULT: Gate(self.page_fault), SYSTEM_CALL: Gate(self.system_call, dpl=3)})
@@ -57,7 +58,7 @@ class Traps:
                 raise
             process.signals.post(Signal.KILL)
         if not self._copying:
-            self._leave(process)
+            self._leave(process, updates=frame.hypervisor)
 
     def exception(self, cpu: Cpu, frame: Frame) -> None:
         """Any other exception: a signal."""
@@ -71,7 +72,7 @@ class Traps:
         """A system call: (number, arguments). Its result, or a negative error number."""
         process = self._enter()
         result = self._call(process, *frame.args)
-        self._leave(process)
+        self._leave(process, updates=frame.hypervisor)
         return result
 
     def upcall(self, cpu: Cpu, frame: Frame) -> None:
@@ -104,8 +105,10 @@ class Traps:
 
     # ---- out ----
 
-    def _leave(self, process: Process) -> None:
-        self._queue.flush()
+    def _leave(self, process: Process, updates: bool = False) -> None:
+        """updates: those that are queued go with iret."""
+        if not updates:
+            self._queue.flush()
         if self._vcpu.evtchn_upcall_pending:
             self._events()
         if process.signals.pending:
@@ -142,6 +145,8 @@ def _fit(args: tuple, kinds: str) -> bool:
     if kinds.endswith("*"):
         kinds = kinds[:-1]
         args = args[: len(kinds)]
-    return len(args) == len(kinds) and all(
-        kind == "o" or (isinstance(arg, int) and -(1 << 63) <= arg < 1 << 64) for arg, kind in zip(args, kinds, strict=True)
-    )
+    return len(args) == len(kinds) and all(map(_is, args, kinds))
+
+
+def _is(arg: Any, kind: str) -> bool:
+    return kind == "o" or (isinstance(arg, int) and _LOWEST <= arg < _END)

@@ -85,7 +85,7 @@ class Vm:
         try:
             self.frames.fill(pfn, region.bytes_of(page))
             self.frames.reserve(3)
-            self.space.map(page, [self.frames.mfn(pfn)], flags_of(region.rights))
+            self.space.insert(page, self.frames.mfn(pfn) << PAGE_SHIFT | flags_of(region.rights))
         except MemoryError:
             self.frames.put(pfn)
             raise
