@@ -107,8 +107,9 @@ static int try_lookup(struct xp_domain *d, struct xp_op_board *op, uint64_t va)
 
 static int try_resolve(struct xp_domain *d, struct xp_op_board *op, uint64_t va)
 {
-    for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
-        const struct xp_domain *other = xp_hv_domain(d->hv, (xp_domid_t)i);
+    const struct xp_names *names = &d->hv->names;
+    for (uint16_t i = xp_names_first(names, op->key); i != XP_NAME_END; i = names->next[i]) {
+        const struct xp_domain *other = xp_hv_domain(d->hv, i);
         if (other != NULL && strncmp(other->name, op->key, sizeof other->name) == 0) {
             op->domid = other->domid;
             return xp_copy_to_guest(d, va, op, sizeof *op);

@@ -125,6 +125,7 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     }
     d->start_info_mfn = xp_mfn(d->page_list);
     hv->domains[domid] = d;
+    xp_names_add(&hv->names, domid, d->name);
     hv->nr_domains++;
     return 0;
 }
@@ -280,6 +281,7 @@ static void close_all(struct xp_domain *d)
 
 static void free_domain(struct xp_domain *d)
 {
+    xp_names_remove(&d->hv->names, d->domid, d->name);
     d->hv->domains[d->domid] = NULL;
     d->hv->nr_domains--;
     d->hv->news[d->domid / 64] &= ~((uint64_t)1 << (d->domid % 64));

@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "frames.h"
 #include "mm.h"
+#include "names.h"
 #include "ours.h"
 #include "trace.h"
 #include "vcpu.h"
@@ -165,6 +166,7 @@ struct xp_hv {
     uint32_t mm_step, mm_inject; /* tests: a step ends after so many entries; so many entries from now one fails */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;
+    struct xp_names names;       /* board.c looks domains up by theirs */
     int epoll_fd;                /* bells.h */
     int timer_fd;                /* rings at ring_at, system time; XP_FOREVER: not set */
     int64_t ring_at;

@@ -62,6 +62,8 @@ static int make_domain0(struct xp_hv *hv)
     d->limits.max_board = 4096;
     (void)snprintf(d->name, sizeof d->name, "Domain-0");
     hv->domains[0] = d;
+    xp_names_init(&hv->names);
+    xp_names_add(&hv->names, 0, d->name);
     hv->nr_domains = 1;
     return 0;
 }

@@ -71,7 +71,7 @@ def check(hv: xenproc.Hypervisor, descriptors: int, seconds: float = 10.0) -> No
         memory = info["memory"]
         clean = (
             len(hv.domains()) == 1 and memory["free"] == memory["frames"] - memory["hypervisor"]
-            and memory["dirty"] == 0 and info["audit"] == 0
+            and memory["dirty"] == 0 and hv.audit() == 0
             and info["kernel_objects"]["descriptors"] <= descriptors
         )
         if clean:

@@ -60,7 +60,7 @@ def test_a_bad_store_after_it_was_hooked_ends_the_domain(hv):
     end = hv.create(after, BAD, memory="1M").join(20)
     assert end.crashed and "writable page table: frame" in str(end.crash), end
     assert hv.create(after, BAD, memory="1M", without=["window"]).wait() == [0, 0, True, True]
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def race(g) -> str:
@@ -97,14 +97,14 @@ def test_a_thread_that_races_the_hooking_loses(hv):
         assert end.crashed, end
         ends.append(str(end.crash))
         assert "writable page table" in ends[-1], ends[-1]
-        assert hv.info()["audit"] == 0
+        assert hv.audit() == 0
     assert hv.create(lambda g: "well", memory="1M").wait() == "well"
 
 
 def test_without_the_window_the_thread_fools_its_own_domain(hv):
     for _ in range(20):
         end = hv.create(race, memory="1M", without=["window"]).join(20)
-        assert hv.info()["audit"] == 0
+        assert hv.audit() == 0
         if not end.crashed:
             assert end.result == "a bad entry in a hooked table"
             return

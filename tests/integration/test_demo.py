@@ -83,7 +83,7 @@ def judge(change, free=99, audit=0, names=(), monkeypatch=None):
         "endings": {name: end + "..." for name, end in demo.ENDINGS.items()},
     })
     change(found)
-    hv = SimpleNamespace(pid=1, info=lambda: {"memory": {"frames": 100, "free": free, "hypervisor": 1}, "audit": audit})
+    hv = SimpleNamespace(pid=1, info=lambda: {"memory": {"frames": 100, "free": free, "hypervisor": 1}}, audit=lambda: audit)
     monkeypatch.setattr(demo, "FREE_DEADLINE_S", 0.0)
     monkeypatch.setattr(demo.os, "listdir", lambda _: list(names))
     report = demo.Report(as_json=True)

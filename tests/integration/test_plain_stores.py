@@ -59,7 +59,7 @@ def by_memoryview(g) -> list:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_memoryview_of_a_table(hv, mode):
     assert hv.create(by_memoryview, memory="1M", paging=mode).wait() == ["B", "C", "D", 0]
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def by_memset(g) -> list:
@@ -81,7 +81,7 @@ def by_memset(g) -> list:
 @pytest.mark.parametrize("mode", MODES)
 def test_memset_and_memcpy_over_a_table(hv, mode):
     assert hv.create(by_memset, memory="1M", paging=mode).wait() == [0, "A"]
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def by_machine_code(g) -> list:
@@ -133,7 +133,7 @@ def by_threads(g, nr: int) -> list:
 @pytest.mark.parametrize("mode", MODES)
 def test_threads(hv, mode):
     assert hv.create(by_threads, 4, memory="1M", paging=mode).wait(60) == [[], True]
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 # ---- what stays a crash ----
@@ -166,7 +166,7 @@ def test_other_stores_end_the_domain(hv, what):
     end = hv.create(refused, what, memory="1M").join(20)
     assert end.crashed and end.crash.signal == "SIGBUS", end
     assert end.crash.fault_address is not None and int(end.crash.fault_address, 16) >> 45 == 1
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def owner(g) -> None:
@@ -192,7 +192,7 @@ def test_a_page_that_was_granted_to_be_read(hv):
     end = hv.create(writer, name="writer", memory="1M").join(20)
     assert end.crashed and end.crash.signal == "SIGBUS", end
     other.destroy()
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def test_a_crash_in_a_thread_is_on_record(hv):

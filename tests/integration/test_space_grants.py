@@ -77,7 +77,7 @@ def test_pages_of_another_domain_by_address(hv, mode, without, writes):
     using = hv.create(mapper, writes, name="mapper", memory="1M", paging=mode, without=without)
     assert using.wait() == ["there", True, "fault 3", "fault 5", "errno 1", "errno 1", "fault 0", "kernel", True]
     assert giving.wait() == ["hello", "kernel", 3, []]
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def careless(g) -> list:
@@ -107,7 +107,7 @@ def test_an_entry_lost_keeps_the_grant_in_use_until_the_domain_ends(hv):
     assert using.wait() == [-1, 0]
     using.join()
     giving.destroy()
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0
 
 
 def tables(g) -> list:
@@ -163,4 +163,4 @@ def test_the_window_has_the_grants_rights(hv):
     with pytest.raises(DomainCrashed):
         hv.create(foreign_store, name="mapper", memory="1M").wait()
     giving.destroy()
-    assert hv.info()["audit"] == 0
+    assert hv.audit() == 0

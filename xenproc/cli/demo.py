@@ -149,7 +149,7 @@ def show_pair(hv: Hypervisor, report: Report) -> bool:
     end = time.monotonic() + FREE_DEADLINE_S
     while (memory := hv.info()["memory"])["free"] != memory["frames"] - 1 and time.monotonic() < end:
         time.sleep(0.01)
-    free, audit = memory["free"] == memory["frames"] - memory["hypervisor"], hv.info()["audit"]
+    free, audit = memory["free"] == memory["frames"] - memory["hypervisor"], hv.audit()
     left = [name for name in os.listdir("/dev/shm") if name.startswith(f"xenproc.{hv.pid}.")]
     odd = {name: end for name, end in report.found["endings"].items() if not end.startswith((ENDINGS[name], NOT_TRIED))}
     well = not harmed and pair["gap_ms"] <= MAX_GAP_MS and free and audit == 0 and not left and not odd

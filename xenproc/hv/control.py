@@ -124,6 +124,8 @@ class Control:
             return self._stop_trace()
         if op == "info":
             return hv.info()
+        if op == "audit":
+            return hv.audit()
         if op == "kernel_objects":
             return kernel_objects(hv.domains.values())
         if op == "ping":
