@@ -72,6 +72,7 @@ class Context:
     rsp: int
     depth: int = 0          # traps whose frames are on it
     user_rsp: int = 0
+    user_rip: int = 0
 
 
 class Cpu:
@@ -100,7 +101,8 @@ class Cpu:
         self.outgoing: UpdateQueue | None = None        # page-table updates to be sent with iret, in one multicall
         self.stack: Pages = memory.alloc(1)
         self._rsp = self.stack.address + len(self.stack.view)
-        self._user_rsp = self._depth = 0
+        self.user_rsp = self.user_rip = 0       # of ring 3; user_rip 0: where it was interrupted, else where it is to go on
+        self._depth = 0
         self.stack_switch(self._rsp)
 
     # ---- rings ----
@@ -121,7 +123,7 @@ class Cpu:
         wanted = self._rsp if self._depth else self._base       # in a handler: below its frame, which must stay
         if wanted != self._told_rsp:
             self._tell_stack(wanted)
-        self._user_rsp = rsp
+        self.user_rsp, self.user_rip = rsp, 0
         at = self._rsp - ffi.sizeof("struct xen_iret_context")
         self._iret(at, rip=_USER_CODE, cs=code | 3, rflags=EFLAGS_IF, rsp=rsp, ss=stack | 3)
         try:
@@ -206,7 +208,7 @@ class Cpu:
 
         space: becomes the current address space with it, in the same call of the hypervisor. Raises HypercallError.
         """
-        left = Context(self._base, self._rsp, self._depth, self._user_rsp)
+        left = Context(self._base, self._rsp, self._depth, self.user_rsp, self.user_rip)
         if space is None:
             self.stack_switch(to.base)
         else:
@@ -214,7 +216,7 @@ class Cpu:
             self._tell_stack_and_space(to.base, space.top)
             space.load(told=True)
             self._base = to.base
-        self._rsp, self._depth, self._user_rsp = to.rsp, to.depth, to.user_rsp
+        self._rsp, self._depth, self.user_rsp, self.user_rip = to.rsp, to.depth, to.user_rsp, to.user_rip
         return left
 
     def _tell_stack_and_space(self, rsp: int, top: int) -> None:
@@ -298,7 +300,7 @@ class Cpu:
         ring, user = self.ring, self._page.gst_user
         self._page.gst_user = 0
         try:
-            return handler(self, Frame(EVENT, 0, 0, ring, (), False, self._user_rsp))
+            return handler(self, Frame(EVENT, 0, 0, ring, (), False, self.user_rsp))
         finally:
             self._page.gst_user = user
 
@@ -316,13 +318,13 @@ class Cpu:
         if gate.masks_events:
             vcpu.evtchn_upcall_mask = 1
         try:
-            return gate.handler(self, Frame(vector, error_code, 0, ring, args, False, self._user_rsp if user else self._rsp))
+            return gate.handler(self, Frame(vector, error_code, 0, ring, args, False, self.user_rsp if user else self._rsp))
         finally:
             vcpu.evtchn_upcall_mask = masked
             self._page.gst_user = user
 
     def _by_hypervisor(self, vector: int, args: tuple = (), error_code: int = 0, address: int = 0, flags: int = 0) -> Any:
-        ring, rsp, op = self.ring, self._user_rsp if self.in_user else self._rsp, self._trap
+        ring, rsp, op = self.ring, self.user_rsp if self.in_user else self._rsp, self._trap
         op.vector, op.error_code, op.address, op.flags, op.rip, op.rsp = vector, error_code, address, flags, _USER_CODE, rsp
         result = self._line(lib.XP_HYPERVISOR_xenproc_op, lib.XP_OP_trap, self._trap_at)
         if result < 0:

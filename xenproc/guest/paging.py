@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xenproc.errors import ConfigError, HypercallError, PageFault
 from xenproc.guest.gnttab import GrantError, Mapping
+from xenproc.guest.memory import OutOfMemory
 from xenproc.guest.queue import UpdateQueue
 from xenproc.guest.tablewrites import DirectWrites
 from xenproc.native import check, ffi, lib
@@ -65,7 +66,13 @@ class AddressSpace:
             self._processor(number, sets, ways, timeout)
         else:
             self.queue, self.mmu, self.link, self._fault = beside.queue, beside.mmu, beside.link, beside._fault
-        self._root()
+        try:
+            self._root()
+        except (OutOfMemory, HypercallError):
+            for page in self._tables.values():
+                page.free()
+            self._tables.clear()
+            raise
 
     def _processor(self, number: int, sets: int, ways: int, timeout: float) -> None:
         g = self._g

@@ -120,7 +120,7 @@ class Kernel:
         while True:
             main, args = process.entry
             try:
-                result = self.cpu.run_user(main, sys, *args)
+                result = self.cpu.run_user(main, sys, *args, rsp=process.user_rsp)
                 return result & 0xFF if isinstance(result, int) else 0
             except Replaced:
                 continue

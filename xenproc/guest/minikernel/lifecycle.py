@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xenproc.errors import HypercallError
 from xenproc.guest.memory import OutOfMemory
-from xenproc.guest.minikernel.process import Ended, Process, Program, Replaced, State
+from xenproc.guest.minikernel.process import Ended, Process, Program, Replaced, State, start
 from xenproc.guest.minikernel.sched import Interrupted
 from xenproc.guest.minikernel.signals import Signal
 from xenproc.guest.minikernel.space import UserSpace
@@ -77,14 +77,15 @@ def fork(kernel: "Kernel", parent: Process, main: Callable[..., Any], args: tupl
     child.strand = strand
     child.files = {fd: file.get() for fd, file in parent.files.items()}
     child.signals = parent.signals.forked()
+    child.text, child.user_rsp = dict(parent.text), kernel.cpu.user_rsp
     parent.children.append(child)
     _admit(kernel, child, main, args)
     kernel.sched.make_ready(child)
     return child.pid
 
 
-def exec_(kernel: "Kernel", process: Process, name: str, args: tuple) -> int:
-    """Make the process run another program, in memory of its own; does not return. Raises Refused: ENOENT, ENOMEM."""
+def exec_(kernel: "Kernel", process: Process, name: str, args: list[bytes]) -> int:
+    """Make the process run another program, in memory of its own; does not return. Raises Refused: ENOENT, ENOMEM, E2BIG."""
     program = kernel.programs.get(name)
     if program is None:
         raise Refused(errno.ENOENT)
@@ -92,10 +93,15 @@ def exec_(kernel: "Kernel", process: Process, name: str, args: tuple) -> int:
         vm = _fresh(kernel, program, process.stack_pfn)
     except OutOfMemory:
         raise Refused(errno.ENOMEM) from None
+    try:
+        end = vm.push(args)
+    except (OutOfMemory, Refused) as error:
+        vm.space.free()
+        raise Refused(error.errno if isinstance(error, Refused) else errno.ENOMEM) from None
     old, process.vm = process.vm, vm
     old.destroy(vm.space)
     process.signals = process.signals.executed()
-    process.entry = program.main, args
+    process.entry, process.text, process.user_rsp = (start, (program.main,)), {}, end
     raise Replaced
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xenproc.guest.minikernel.vm import Vm
 
 MAX_FILES = 16
+STACK, STACK_TOP = 0x3FFE_0000, 0x3FFF_0000
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Program:
     main: Callable[..., Any]
     data: bytes = b""
     bss: int = 0
+
+
+def start(sys: Any, main: Callable[..., Any]) -> Any:
+    """What a program's code begins with: find the arguments that exec has put on the stack."""
+    return main(sys, *sys.arguments())
 
 
 class State(Enum):
@@ -64,6 +70,8 @@ class Process:
         self.files: dict[int, File] = {}
         self.signals = Signals()
         self.entry: tuple[Callable[..., Any], tuple] = (lambda sys: None, ())
+        self.text: dict[int, Callable[..., Any]] = {}   # the addresses of its code that the kernel was told
+        self.user_rsp = STACK_TOP           # where its stack begins
         self.user: Any = None               # its side of the system calls (user.py)
         self.strand: Strand | None = None
         self.state = State.READY

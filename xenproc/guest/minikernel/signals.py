@@ -1,14 +1,14 @@
 """Signals of one process: which are pending, which are held back, what happens at each.
 
-A handler runs in ring 3, on the way back from the kernel: the kernel leaves a frame for it (on a real machine on the user's stack),
-the process's side of the system calls (user.py) runs it and ends it with `sigreturn`. Meanwhile the same signal waits. Pure.
+A handler is an address of the process's code. It runs in ring 3, on the way back from the kernel: the kernel pushes a frame on the
+process's stack, with what the process was about to do, and has it go on in the handler; `sigreturn` takes the frame off again (traps.py).
+Until then the same signal waits: the frame has the set of those that waited before. Pure.
 """
 # Tour G:180
 
-from collections.abc import Callable
+import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 
 class Signal(IntEnum):
@@ -30,20 +30,19 @@ class Signal(IntEnum):
 
 SIG_DFL, SIG_IGN = 0, 1
 _IGNORED = frozenset({Signal.CHLD})         # where the default is to do nothing
-Action = int | Callable[..., Any]
+FRAME = struct.Struct("<IIIQq")             # signal, user_rip and user_rsp before, those held before, the result of a system call
 
 
 @dataclass
 class Signals:
-    """handlers: what is not SIG_DFL. frames: handlers that are about to run, with their signals."""
+    """handlers: what is not SIG_DFL, by signal."""
 
-    handlers: dict[int, Action] = field(default_factory=dict)
+    handlers: dict[int, int] = field(default_factory=dict)
     pending: list[int] = field(default_factory=list)
     held: set[int] = field(default_factory=set)
-    frames: list[tuple[Callable[..., Any], int]] = field(default_factory=list)
 
-    def action(self, number: int) -> Action:
-        """What a signal does now: SIG_IGN, SIG_DFL (it ends the process) or a handler."""
+    def action(self, number: int) -> int:
+        """What a signal does now: SIG_IGN, SIG_DFL (it ends the process) or the address of a handler."""
         action = self.handlers.get(number, SIG_DFL)
         return SIG_IGN if action == SIG_DFL and number in _IGNORED else action
 
@@ -67,17 +66,23 @@ class Signals:
         """Is there one that need not wait?"""
         return any(number not in self.held for number in self.pending)
 
-    def deliver(self) -> int:
-        """Leave frames for the handlers of what is pending; return the signal that ends the process instead, or 0."""
+    def deliver(self) -> tuple[int, int] | None:
+        """Take the next signal that need not wait, with what it does: SIG_DFL, it ends the process, or a handler's address."""
         for number in [each for each in self.pending if each not in self.held]:
             self.pending.remove(number)
             action = self.action(number)
-            if callable(action):
-                self.held.add(number)
-                self.frames.append((action, number))
-            elif action == SIG_DFL:
-                return number
-        return 0
+            if action != SIG_IGN:
+                return number, action
+        return None
+
+    @property
+    def mask(self) -> int:
+        """Those that are held, a bit each."""
+        return sum(1 << number for number in self.held)
+
+    def hold(self, mask: int) -> None:
+        """Hold these, as a frame says."""
+        self.held = {number for number in Signal if mask >> number & 1 and number != Signal.KILL}
 
     def forked(self) -> "Signals":
         """What a child starts with: the same handlers, nothing pending."""
@@ -85,4 +90,4 @@ class Signals:
 
     def executed(self) -> "Signals":
         """What a new program starts with: what was ignored still is, handlers are gone with their code."""
-        return Signals({n: a for n, a in self.handlers.items() if not callable(a)}, list(self.pending))
+        return Signals({n: a for n, a in self.handlers.items() if a == SIG_IGN}, list(self.pending))

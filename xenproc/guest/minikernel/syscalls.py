@@ -14,12 +14,13 @@ from xenproc.guest.minikernel import lifecycle
 from xenproc.guest.minikernel.files import File
 from xenproc.guest.minikernel.pipe import Pipe
 from xenproc.guest.minikernel.process import MAX_FILES, Process
-from xenproc.guest.minikernel.signals import SIG_DFL, SIG_IGN, Signal
-from xenproc.guest.minikernel.vm import Refused
+from xenproc.guest.minikernel.signals import SIG_DFL, Signal
+from xenproc.guest.minikernel.vm import BadAddress, Refused
 
 if TYPE_CHECKING:
     from xenproc.guest.minikernel.kernel import Kernel
 
+_MAX_ARGS = 16                  # of exec
 _LONGEST = 1 << 20              # bytes of one read or write; a longer one is shortened
 
 
@@ -63,11 +64,16 @@ def fork(kernel: "Kernel", process: Process, main: Any, *args: Any) -> int:
     return lifecycle.fork(kernel, process, main, args)
 
 
-def exec_(kernel: "Kernel", process: Process, name: Any, *args: Any) -> int:
-    """Run a program of the kernel's table instead. Does not return."""
-    if not isinstance(name, str):
-        raise Refused(errno.EINVAL)
-    return lifecycle.exec_(kernel, process, name, args)
+def exec_(kernel: "Kernel", process: Process, name_at: int, args_at: int) -> int:
+    """Run a program of the kernel's table instead. Its name is a string in memory; its arguments are an array of addresses of strings
+    (4 bytes each) that ends with 0. Does not return."""
+    name = kernel.traps.copy_in_string(process, name_at)
+    args: list[bytes] = []
+    while at := int.from_bytes(kernel.traps.copy_in(process, args_at + 4 * len(args), 4), "little"):
+        if len(args) == _MAX_ARGS:
+            raise Refused(errno.E2BIG)
+        args.append(kernel.traps.copy_in_string(process, at))
+    return lifecycle.exec_(kernel, process, name.decode(errors="replace"), args)
 
 
 def wait(kernel: "Kernel", process: Process, status_at: int) -> int:
@@ -113,16 +119,14 @@ def kill(kernel: "Kernel", process: Process, pid: int, number: int) -> int:
         raise Refused(errno.EINVAL)
     if target is None:
         raise Refused(errno.ESRCH)
-    if number:
+    if number and not (target.pid == 1 and target.signals.action(number) == SIG_DFL):       # as Linux: nobody ends the first one
         kernel.sched.signal(target, number)
     return 0
 
 
-def signal(kernel: "Kernel", process: Process, number: int, action: Any) -> Any:
-    """Set what a signal does; what it did before: SIG_DFL, SIG_IGN or a callable."""
-    if number not in Signal.__members__.values() or number == Signal.KILL:
-        raise Refused(errno.EINVAL)
-    if not callable(action) and action not in (SIG_DFL, SIG_IGN):
+def signal(kernel: "Kernel", process: Process, number: int, action: int) -> int:
+    """Set what a signal does: SIG_DFL, SIG_IGN or the address of a handler; what it did before."""
+    if number not in Signal.__members__.values() or number == Signal.KILL or not 0 <= action < 1 << 32:
         raise Refused(errno.EINVAL)
     before = process.signals.handlers.pop(number, SIG_DFL)
     if action != SIG_DFL:
@@ -130,10 +134,13 @@ def signal(kernel: "Kernel", process: Process, number: int, action: Any) -> Any:
     return before
 
 
-def sigreturn(kernel: "Kernel", process: Process, number: int) -> int:
-    """A handler has ended: its signal need not wait any more."""
-    process.signals.held.discard(number)
-    return 0
+def sigreturn(kernel: "Kernel", process: Process) -> int:
+    """A handler has ended: go on with what its frame says. A frame that cannot be read is a SIGSEGV."""
+    try:
+        return kernel.traps.sigreturn(process)
+    except BadAddress:
+        process.signals.force(Signal.SEGV)
+        raise
 
 
 # ---- files ----
@@ -225,9 +232,9 @@ def sbrk(kernel: "Kernel", process: Process, change: int) -> int:
 
 # number -> (what does it, its arguments: i a number, o anything, * any more)
 CALLS: dict[int, tuple[Callable[..., Any], str]] = {
-    Call.exit: (exit_, "i"), Call.fork: (fork, "o*"), Call.exec: (exec_, "o*"), Call.wait: (wait, "i"),
+    Call.exit: (exit_, "i"), Call.fork: (fork, "o*"), Call.exec: (exec_, "ii"), Call.wait: (wait, "i"),
     Call.getpid: (getpid, ""), Call.getppid: (getppid, ""), Call.sched_yield: (sched_yield, ""), Call.nanosleep: (nanosleep, "i"),
-    Call.kill: (kill, "ii"), Call.signal: (signal, "io"), Call.sigreturn: (sigreturn, "i"),
+    Call.kill: (kill, "ii"), Call.signal: (signal, "ii"), Call.sigreturn: (sigreturn, ""),
     Call.read: (read, "iii"), Call.write: (write, "iii"), Call.close: (close, "i"), Call.dup: (dup, "i"), Call.pipe: (pipe, "i"),
     Call.mmap: (mmap, "ii"), Call.munmap: (munmap, "ii"), Call.mprotect: (mprotect, "iii"), Call.sbrk: (sbrk, "i"),
 }

@@ -8,6 +8,7 @@ process.
 # Tour G:120
 
 import errno
+import struct
 from typing import TYPE_CHECKING, Any
 
 from xenproc.guest.cpu import Cpu, Frame, Gate
@@ -15,16 +16,17 @@ from xenproc.guest.memory import OutOfMemory
 from xenproc.guest.minikernel import lifecycle
 from xenproc.guest.minikernel.process import Process
 from xenproc.guest.minikernel.sched import Interrupted
-from xenproc.guest.minikernel.signals import Signal
+from xenproc.guest.minikernel.signals import FRAME, SIG_DFL, Signal
 from xenproc.guest.minikernel.syscalls import CALLS
 from xenproc.guest.minikernel.vm import BadAddress, Refused
+from xenproc.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from xenproc.guest.minikernel.kernel import Kernel
 
 SYSTEM_CALL = 0x80
 _INVALID_OPCODE, _PROTECTION, _PAGE_FAULT, _MACHINE_CHECK = 6, 13, 14, 18
-_LOWEST, _END = -(1 << 63), 1 << 64
+_LOWEST, _END, _WORD = -(1 << 63), 1 << 64, (1 << 64) - 1
 _SIGNALS = {_INVALID_OPCODE: Signal.ILL, _PROTECTION: Signal.SEGV, _MACHINE_CHECK: Signal.BUS}
 
 
@@ -72,7 +74,7 @@ class Traps:
         """A system call: (number, arguments). Its result, or a negative error number."""
         process = self._enter()
         result = self._call(process, *frame.args)
-        self._leave(process, updates=frame.hypervisor)
+        self._leave(process, frame.hypervisor, result)
         return result
 
     def upcall(self, cpu: Cpu, frame: Frame) -> None:
@@ -92,7 +94,7 @@ class Traps:
             return -refused.errno
         except Interrupted:
             return -errno.EINTR
-        except BadAddress:
+        except ZeroDivisionError:
             return -errno.EFAULT
         except OutOfMemory:
             return -errno.ENOMEM
@@ -105,16 +107,40 @@ class Traps:
 
     # ---- out ----
 
-    def _leave(self, process: Process, updates: bool = False) -> None:
-        """updates: those that are queued go with iret."""
+    def _leave(self, process: Process, updates: bool = False, result: int = 0) -> None:
+        """updates: those that are queued go with iret. result: of a system call, for after a signal's handler."""
         if not updates:
             self._queue.flush()
         if self._vcpu.evtchn_upcall_pending:
             self._events()
         if process.signals.pending:
-            number = process.signals.deliver()
-            if number:
-                lifecycle.end(process, -number)
+            due = process.signals.deliver()
+            if due is not None:
+                self._signal(process, *due, result)
+
+    def _signal(self, process: Process, number: int, handler: int, result: int) -> None:
+        """End the process, or push a frame on its stack and have it go on in the handler."""
+        cpu = self._kernel.cpu
+        if handler == SIG_DFL:
+            lifecycle.end(process, -number)
+        at = (cpu.user_rsp - FRAME.size) & -16
+        try:
+            self.copy_out(process, at, FRAME.pack(number, cpu.user_rip, cpu.user_rsp, process.signals.mask, result))
+        except (BadAddress, struct.error):
+            lifecycle.end(process, -Signal.SEGV)            # it has no stack
+        except OutOfMemory:
+            lifecycle.end(process, -Signal.KILL)
+        process.signals.held.add(number)
+        cpu.user_rsp, cpu.user_rip = at, handler
+        self._queue.flush()
+
+    def sigreturn(self, process: Process) -> int:
+        """Take a frame off the stack: what the process was about to do; the result that its system call had. Raises BadAddress."""
+        cpu = self._kernel.cpu
+        _, rip, rsp, mask, result = FRAME.unpack(self.copy_in(process, cpu.user_rsp, FRAME.size))
+        cpu.user_rip, cpu.user_rsp = rip, rsp
+        process.signals.hold(mask)
+        return int(result)
 
     def _events(self) -> None:
         if self._timer in self._kernel.g.events.take_upcall():
@@ -127,15 +153,26 @@ class Traps:
         """Read a process's memory with its own rights. Raises BadAddress, OutOfMemory."""
         self._copying = True
         try:
-            return self._kernel.cpu.load(process.vm.space, va, nr, user=True)
+            return self._kernel.cpu.load(process.vm.space, va & _WORD, nr, user=True)
         finally:
             self._copying = False
+
+    def copy_in_string(self, process: Process, va: int, most: int = 256) -> bytes:
+        """Read bytes up to a zero. Raises BadAddress, OutOfMemory, Refused (ENAMETOOLONG)."""
+        found = b""
+        while len(found) < most:
+            piece = self.copy_in(process, va + len(found), min(most - len(found), PAGE_SIZE - (va + len(found)) % PAGE_SIZE))
+            end = piece.find(0)
+            if end >= 0:
+                return found + piece[:end]
+            found += piece
+        raise Refused(errno.ENAMETOOLONG)
 
     def copy_out(self, process: Process, va: int, data: bytes) -> None:
         """Write it. Raises BadAddress, OutOfMemory; then nothing is written."""
         self._copying = True
         try:
-            self._kernel.cpu.store(process.vm.space, va, data, user=True)
+            self._kernel.cpu.store(process.vm.space, va & _WORD, data, user=True)
         finally:
             self._copying = False
 

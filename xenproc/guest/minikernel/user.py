@@ -6,13 +6,15 @@
         if sys.fork(child, heap):
             print_status(sys.wait())
 
-A system call that fails raises OSError with its number. Where a call needs memory for its arguments (a pipe's descriptors, a status)
-it is on the stack, as a compiler would have it. Signal handlers run here, when the kernel has left a frame for one.
+A system call that fails raises OSError with its number. Where a call needs memory for its arguments (a pipe's descriptors, a name)
+it is on the stack, as a compiler would have it. The kernel knows code by address: here is what Python code is at which. Where the kernel
+has the process go on in a signal's handler, it is run here.
 """
 # Tour G:260
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xenproc.errors import PageFault
@@ -21,10 +23,10 @@ from xenproc.guest.interrupts import Interrupts
 from xenproc.guest.minikernel.process import Process
 from xenproc.guest.minikernel.syscalls import Call
 from xenproc.guest.minikernel.traps import SYSTEM_CALL
-from xenproc.guest.minikernel.vm import STACK_TOP
 
-_SCRATCH = STACK_TOP - 64       # for arguments that are in memory
-_BUFFER, _BUFFER_BYTES = STACK_TOP - 8192, 4096
+_BUFFER_BYTES = 4096
+_TEXT = 0x1000                  # where code is
+_INVALID_OPCODE = 6
 
 
 class Sys:
@@ -65,8 +67,8 @@ class Sys:
     def raw(self, *args: Any) -> Any:
         """Make a system call, number first; its result as the kernel gives it, errors negative."""
         result = self._cpu.interrupt(SYSTEM_CALL, *args)
-        if self._process.signals.frames:
-            self.resume()
+        if self._cpu.user_rip:
+            result = self.resume(result)
         if self._cpu.interrupt_due:
             self._interrupts.take()
         return result
@@ -79,15 +81,62 @@ class Sys:
             raise OSError(-result, f"{Call(number).name}: {os.strerror(-result)}")
         return result
 
-    def resume(self) -> None:
-        """Back in ring 3: run the handlers that the kernel has left frames for. One that raises is left as by longjmp."""
-        frames = self._process.signals.frames
-        while frames:
-            handler, number = frames.pop(0)
+    def resume(self, result: Any = 0) -> Any:
+        """Back in ring 3: run the handlers that the kernel has it go on in; return what the system call returned that they interrupted.
+
+        A handler that raises is left as by longjmp.
+        """
+        while self._cpu.user_rip:
+            address, self._cpu.user_rip = self._cpu.user_rip, 0
+            number = int.from_bytes(self.load(self._cpu.user_rsp, 4), "little")
             try:
-                handler(self, number)
-            finally:
-                self._cpu.interrupt(SYSTEM_CALL, Call.sigreturn, number)
+                self._code(address)(self, number)
+            except Exception:
+                self.resume(self._cpu.interrupt(SYSTEM_CALL, Call.sigreturn))
+                raise
+            result = self._cpu.interrupt(SYSTEM_CALL, Call.sigreturn)
+        return result
+
+    # ---- code and stack ----
+
+    def _address_of(self, code: Callable[..., Any]) -> int:
+        text = self._process.text
+        address = next((a for a, known in text.items() if known == code), _TEXT + 16 * len(text))
+        text[address] = code
+        return address
+
+    def _code(self, address: int) -> Callable[..., Any]:
+        """What runs at an address. Where no code is: SIGSEGV, or SIGILL where there is memory."""
+        code = self._process.text.get(address)
+        while code is None:
+            self.load(address, 1)
+            self._cpu.deliver(_INVALID_OPCODE)
+            self.resume()
+        return code
+
+    @contextmanager
+    def _on_stack(self, nr: int) -> Iterator[int]:
+        """Yield the address of nr bytes on the stack, which is that much longer meanwhile."""
+        before = self._cpu.user_rsp
+        self._cpu.user_rsp = (before - nr) & -16
+        try:
+            yield self._cpu.user_rsp
+        finally:
+            self._cpu.user_rsp = before
+
+    def arguments(self) -> list[str]:
+        """Return what exec has put on the stack, without the program's name."""
+        at = self._cpu.user_rsp
+        nr = int.from_bytes(self.load(at, 4), "little")
+        return [self._string(int.from_bytes(self.load(at + 4 * i, 4), "little")) for i in range(2, nr + 1)]
+
+    def _string(self, at: int) -> str:
+        found = b""
+        while (byte := self.load(at + len(found), 1)) != b"\0":
+            found += byte
+        return found.decode(errors="surrogateescape")
+
+    # ---- processes ----
 
     def exit(self, status: int = 0) -> None:
         """End, with a status from 0 to 255. Does not return."""
@@ -100,17 +149,26 @@ class Sys:
         """
         return self._call(Call.fork, child, *args)
 
-    def exec(self, name: str, *args: Any) -> None:
-        """Run one of the kernel's programs instead of this one. Raises OSError: ENOENT, ENOMEM."""
-        self._call(Call.exec, name, *args)
+    def exec(self, name: str, *args: str) -> None:
+        """Run one of the kernel's programs instead of this one. Raises OSError: ENOENT, ENOMEM, E2BIG."""
+        strings = [text.encode(errors="surrogateescape") + b"\0" for text in (name, *args)]
+        nr = 4 * (len(strings) + 1)
+        with self._on_stack(nr + sum(map(len, strings))) as at:
+            where, addresses = at + nr, []
+            for each in strings:
+                addresses.append(where)
+                where += len(each)
+            self.store(at, b"".join([*(address.to_bytes(4, "little") for address in (*addresses, 0)), *strings]))
+            self._call(Call.exec, at + nr, at)
 
     def wait(self) -> tuple[int, int]:
         """Wait for a child to end; return (pid, status), the status minus a signal's number if one ended it.
 
         Raises OSError: ECHILD, EINTR.
         """
-        pid = self._call(Call.wait, _SCRATCH)
-        return pid, int.from_bytes(self.load(_SCRATCH, 4), "little", signed=True)
+        with self._on_stack(4) as at:
+            pid = self._call(Call.wait, at)
+            return pid, int.from_bytes(self.load(at, 4), "little", signed=True)
 
     def getpid(self) -> int:
         """This process's number."""
@@ -134,7 +192,8 @@ class Sys:
 
     def signal(self, number: int, action: Any) -> Any:
         """Set what a signal does: SIG_DFL, SIG_IGN, or handler(sys, number); return what it did. Raises OSError: EINVAL."""
-        return self._call(Call.signal, int(number), action)
+        before = self._call(Call.signal, int(number), self._address_of(action) if callable(action) else action)
+        return self._process.text.get(before, before)
 
     # ---- files ----
 
@@ -148,12 +207,14 @@ class Sys:
 
     def read(self, fd: int, nr: int = _BUFFER_BYTES) -> bytes:
         """Read up to a page by way of a buffer on the stack; b"" at the end. Raises as read_at."""
-        return self.load(_BUFFER, self.read_at(fd, _BUFFER, min(nr, _BUFFER_BYTES)))
+        with self._on_stack(min(nr, _BUFFER_BYTES)) as at:
+            return self.load(at, self.read_at(fd, at, min(nr, _BUFFER_BYTES)))
 
     def write(self, fd: int, data: bytes) -> int:
         """Write up to a page by way of the buffer; return how many were taken. Raises as write_at."""
-        self.store(_BUFFER, data[:_BUFFER_BYTES])
-        return self.write_at(fd, _BUFFER, len(data[:_BUFFER_BYTES]))
+        with self._on_stack(min(len(data), _BUFFER_BYTES)) as at:
+            self.store(at, data[:_BUFFER_BYTES])
+            return self.write_at(fd, at, len(data[:_BUFFER_BYTES]))
 
     def print(self, *values: object) -> None:
         """Write a line to descriptor 1."""
@@ -169,8 +230,9 @@ class Sys:
 
     def pipe(self) -> tuple[int, int]:
         """Return the descriptors of a new pipe, for reading and for writing. Raises OSError: EMFILE."""
-        self._call(Call.pipe, _SCRATCH)
-        ends = self.load(_SCRATCH, 8)
+        with self._on_stack(8) as at:
+            self._call(Call.pipe, at)
+            ends = self.load(at, 8)
         return int.from_bytes(ends[:4], "little"), int.from_bytes(ends[4:], "little")
 
     # ---- regions ----

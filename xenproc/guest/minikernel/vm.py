@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 from xenproc.guest.minikernel.frames import Frames
+from xenproc.guest.minikernel.process import STACK, STACK_TOP
 from xenproc.guest.minikernel.region import READ, WRITE, Region, Regions
 from xenproc.guest.minikernel.space import KERNEL_PAGE, OWNED, UserSpace
 from xenproc.guest.paging import ACCESSED, DIRTY, PRESENT, USER, WRITABLE
@@ -18,7 +19,6 @@ from xenproc.units import PAGE_SHIFT, PAGE_SIZE
 
 DATA = 0x0040_0000              # a program's data, its heap behind it
 MMAP, MMAP_END = 0x1000_0000, 0x3000_0000
-STACK, STACK_TOP = 0x3FFE_0000, 0x3FFF_0000
 KERNEL = 0x3FFF_F000            # one page of the kernel's, its stack: not for ring 3; beside the process's, to need no tables more
 _WRITE_FAULT = 2                # of an error code
 
@@ -64,6 +64,26 @@ class Vm:
         regions = Regions([Region(DATA, end, READ | WRITE, image, DATA), Region(STACK, STACK_TOP, READ | WRITE)])
         space.map(KERNEL, [frames.mfn(stack_pfn)], KERNEL_PAGE)
         return cls(frames, space, regions, end, counters)
+
+    def push(self, args: list[bytes]) -> int:
+        """Put a program's arguments on its stack, which is empty: their number, their addresses, 0, the strings. Return the stack's end.
+
+        Raises Refused (E2BIG: more than fits in a page), OutOfMemory; then nothing has happened.
+        """
+        strings, at, addresses = b"\0".join([*args, b""]), STACK_TOP - sum(len(arg) + 1 for arg in args), []
+        for arg in args:
+            addresses.append(at)
+            at += len(arg) + 1
+        words = b"".join(word.to_bytes(4, "little") for word in (len(args), *addresses, 0))
+        end = (STACK_TOP - len(strings) - len(words)) & -16
+        if end < STACK_TOP - PAGE_SIZE:
+            raise Refused(errno.E2BIG)
+        region = self.regions.find(STACK)
+        assert region is not None
+        self._demand(region, STACK_TOP - PAGE_SIZE)
+        pfn = self.frames.pfn(self.space.entry(STACK_TOP - PAGE_SIZE) >> PAGE_SHIFT)
+        self.frames.fill(pfn, (words.ljust(STACK_TOP - len(strings) - end, b"\0") + strings).rjust(PAGE_SIZE, b"\0"))
+        return end
 
     # ---- faults ----
 
