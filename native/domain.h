@@ -34,6 +34,7 @@ struct xp_grant_pins;            /* grant.h */
 struct xp_maptrack;              /* maptrack.h */
 struct xp_board_entry;           /* board.h */
 struct xp_park;                  /* park.h */
+struct xp_shadow;                /* shadow.h */
 
 enum xp_domain_state {
     XP_DS_BUILDING = 0, XP_DS_RUNNING = 1, XP_DS_SHUTDOWN = 2, XP_DS_DYING = 3,
@@ -104,6 +105,7 @@ struct xp_domain {
     uint32_t nr_direct_held;
 
     struct xp_mm mm;             /* mm.h: its page tables */
+    struct xp_shadow *shadow;    /* shadow.h; NULL: its tables are validated */
 
     /* grant.c */
     xp_mfn_t *grant_frames;      /* of its table */
@@ -163,6 +165,7 @@ struct xp_hv {
     uint8_t **table_copies;      /* the hypervisor's own copies of validated tables, where windows cannot be protected */
     int32_t *linear;             /* of a table: entries that name others of its level, or (negative) such entries to it */
     uint64_t *directories;       /* of a level-1 table: the entry that named it last (writable_pt.h) */
+    uint32_t *shadow_hints;      /* of a frame: the shadow's leaf that named it last (shadow_entry.c) */
     uint32_t mm_step, mm_inject; /* tests: a step ends after so many entries; so many entries from now one fails */
     struct xp_domain *domains[XP_MAX_DOMAINS];
     uint32_t nr_domains;

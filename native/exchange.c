@@ -13,6 +13,7 @@
 #include "hypercall.h"
 #include "m2p.h"
 #include "pagelist.h"
+#include "shadow.h"
 
 #define STEP_NS 100000
 #define CHUNK_MAX (1u << XP_MAX_ORDER)
@@ -49,6 +50,7 @@ static int64_t set_aside(struct exchange *x, struct chunk *c, uint64_t mfn)
     struct xp_domain *d = x->d;
     if (!xp_page_owned(d, xp_mfn(mfn)))
         return -XEN_EINVAL;
+    xp_shadow_forget(d, xp_mfn(mfn));
     struct xp_frame *frame = &d->hv->frames.table[mfn];
     if (frame->ref_count != 1 || frame->type_count != 0)
         return -XEN_EINVAL;

@@ -18,6 +18,8 @@
 enum xp_frame_type {
     XP_FT_NONE = 0, XP_FT_L1 = 1, XP_FT_L2 = 2, XP_FT_L3 = 3, XP_FT_L4 = 4, XP_FT_SEG = 5, XP_FT_WRITABLE = 6,
     XP_FT_L2_HOLE = 7,           /* PAE: the level-2 table that carries the hypervisor's slots */
+    XP_FT_SHADOWED = 8,          /* shadow.h: a guest's table that nobody validates, with shadows; */
+    XP_FT_SHADOW = 9,            /* a frame for shadows */
 };
 
 enum xp_frame_flags {

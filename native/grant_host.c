@@ -5,18 +5,22 @@
 
 #include "abi.h"
 #include "leaf.h"
+#include "shadow.h"
 
 int16_t xp_grant_slot_find(struct xp_domain *d, uint64_t host_addr, bool is_pte, struct xp_grant_slot *slot)
 {
     if (d->mm.mode == NULL)
         return GNTST_general_error;
     if (!is_pte)
-        return xp_mm_find_leaf(d, host_addr, &slot->table, &slot->index) == 0 ? GNTST_okay : GNTST_general_error;
+        return xp_mm_find_leaf(d, host_addr, &slot->table, &slot->index) == 0 &&
+                       (d->shadow == NULL || xp_shadow_may_update(&d->hv->frames.table[slot->table.v])) ? GNTST_okay : GNTST_general_error;
     const uint32_t size = d->mm.mode->entry_size, offset = (uint32_t)host_addr & (XP_PAGE_SIZE - 1);
     *slot = (struct xp_grant_slot){.table = xp_mfn(host_addr >> XP_PAGE_SHIFT), .index = offset / size};
-    const struct xp_frames *f = &d->hv->frames;
-    return offset % size == 0 && xp_frame_owned(&d->hv->frames, slot->table, d->domid) &&
-                   f->table[slot->table.v].type == XP_FT_L1 ? GNTST_okay : GNTST_general_error;
+    if (offset % size != 0 || !xp_frame_owned(&d->hv->frames, slot->table, d->domid))
+        return GNTST_general_error;
+    const struct xp_frame *frame = &d->hv->frames.table[slot->table.v];
+    bool may = d->shadow == NULL ? frame->type == XP_FT_L1 : xp_shadow_may_update(frame);
+    return may ? GNTST_okay : GNTST_general_error;
 }
 
 uint64_t xp_grant_pte(const struct xp_domain *d, xp_mfn_t mfn, uint32_t flags)
@@ -45,9 +49,15 @@ int16_t xp_grant_pte_hold(struct xp_domain *d, uint64_t entry)
     return GNTST_okay;
 }
 
-void xp_grant_pte_drop(struct xp_domain *d, uint64_t entry)
+int16_t xp_grant_slot_hold(struct xp_domain *d, uint64_t entry)
 {
-    xp_leaf_drop(d, xp_leaf_of(d), entry);
+    return d->shadow != NULL ? GNTST_okay : xp_grant_pte_hold(d, entry);
+}
+
+void xp_grant_slot_unhold(struct xp_domain *d, uint64_t entry)
+{
+    if (d->shadow == NULL)
+        xp_leaf_drop(d, xp_leaf_of(d), entry);
 }
 
 static uint64_t read_slot(struct xp_domain *d, struct xp_grant_slot slot)
@@ -58,11 +68,15 @@ static uint64_t read_slot(struct xp_domain *d, struct xp_grant_slot slot)
 void xp_grant_slot_write(struct xp_domain *d, struct xp_grant_slot slot, uint64_t entry)
 {
     uint64_t old = read_slot(d, slot);
+    if (d->shadow != NULL) {
+        (void)xp_shadow_update(d, slot.table, slot.index, entry, false);
+        return;
+    }
     xp_mm_write(d, slot.table, slot.index, entry);
     if ((old & XP_PTE_PRESENT) == 0)
         return;
     d->mm.stale = true;
-    xp_grant_pte_drop(d, old);
+    xp_leaf_drop(d, xp_leaf_of(d), old);
 }
 
 bool xp_grant_slot_maps(struct xp_domain *d, struct xp_grant_slot slot, xp_mfn_t mfn, bool readonly)
@@ -74,6 +88,9 @@ bool xp_grant_slot_maps(struct xp_domain *d, struct xp_grant_slot slot, xp_mfn_t
 void xp_grant_slot_move(struct xp_domain *d, struct xp_grant_slot from, struct xp_grant_slot to)
 {
     uint64_t entry = read_slot(d, from);
-    xp_mm_write(d, from.table, from.index, 0);
+    if (d->shadow != NULL)
+        (void)xp_shadow_update(d, from.table, from.index, 0, false);
+    else
+        xp_mm_write(d, from.table, from.index, 0);
     xp_grant_slot_write(d, to, entry);
 }

@@ -31,9 +31,12 @@ int16_t xp_grant_slot_find(struct xp_domain *d, uint64_t host_addr, bool is_pte,
 /* The entry that GNTMAP_* flags ask for. */
 uint64_t xp_grant_pte(const struct xp_domain *d, xp_mfn_t mfn, uint32_t flags);
 
-/* What an entry holds, taken from a frame that the caller has pinned in the same way: GNTST_general_error; and dropped. */
+/* What an entry holds, taken from a frame that the caller has pinned in the same way: GNTST_general_error. */
 int16_t xp_grant_pte_hold(struct xp_domain *d, uint64_t entry);
-void xp_grant_pte_drop(struct xp_domain *d, uint64_t entry);
+
+/* The same for a slot's new entry before it is written, and given back. In shadow mode the shadows hold it (shadow.h). */
+int16_t xp_grant_slot_hold(struct xp_domain *d, uint64_t entry);
+void xp_grant_slot_unhold(struct xp_domain *d, uint64_t entry);
 
 /* Writes an entry that holds what it needs; what the old one held is dropped. */
 void xp_grant_slot_write(struct xp_domain *d, struct xp_grant_slot slot, uint64_t entry);

@@ -13,6 +13,7 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "maptrack.h"
+#include "shadow.h"
 
 #define PARTS (uint32_t)(GNTMAP_device_map | GNTMAP_host_map)
 
@@ -65,6 +66,7 @@ static void untrack(struct xp_domain *d, uint32_t handle)
     struct xp_mapping m = *xp_maptrack_of(d, handle);
     xp_mfn_t mfn = xp_maptrack_mfn(d, &m);
     xp_maptrack_put(d, handle);
+    xp_shadow_forget(d, mfn);    /* what other handles map comes back when it is used */
     xp_grant_unpin(m.granter, m.ref, mfn, (m.flags & GNTMAP_readonly) != 0);
 }
 
@@ -84,7 +86,7 @@ static int16_t hold_entry(struct xp_domain *d, const struct xen_gnttab_map_grant
     if (status != GNTST_okay)
         return status;
     new->value = xp_grant_pte(d, mfn, op->flags);
-    return xp_grant_pte_hold(d, new->value);
+    return xp_grant_slot_hold(d, new->value);
 }
 
 /* Everything that can refuse: then the handle, its frame and its entry hold what they need. */
@@ -126,7 +128,7 @@ int xp_grant_map(struct xp_domain *d, uint64_t va)
         return 0;
     }
     if (new.present)
-        xp_grant_pte_drop(d, new.value);
+        xp_grant_slot_unhold(d, new.value);
     untrack(d, handle);
     op.status = GNTST_general_error;
     return ret != 0 ? ret : xp_copy_to_guest(d, va, &op, sizeof op);

@@ -14,12 +14,14 @@
 #include "guestmem.h"
 #include "m2p.h"
 #include "pagelist.h"
+#include "shadow.h"
 
 /* The giver's alone: nobody maps it, it is no table, its process has let go of it. */
 static int16_t decode_page(struct xp_domain *d, xp_mfn_t mfn)
 {
     if (!xp_page_owned(d, mfn))
         return GNTST_bad_page;
+    xp_shadow_forget(d, mfn);
     const struct xp_frame *frame = &d->hv->frames.table[mfn.v];
     if (frame->ref_count != 1 || frame->type_count != 0)
         return GNTST_bad_page;

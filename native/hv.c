@@ -118,6 +118,7 @@ void xp_hv_destroy(struct xp_hv *hv)
     xp_timers_free(&hv->timers);
     free(hv->linear);
     free(hv->directories);
+    free(hv->shadow_hints);
     for (uint64_t i = 0; hv->table_copies != NULL && i < hv->frames.nr; i++)
         free(hv->table_copies[i]);
     free(hv->table_copies);

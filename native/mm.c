@@ -9,6 +9,7 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "maptrack.h"
+#include "shadow.h"
 #include "template.h"
 #include "writable_pt.h"
 
@@ -41,7 +42,7 @@ bool xp_mm_turn(struct xp_domain *d, const struct xp_call *call)
 bool xp_mm_enter(struct xp_domain *d, const struct xp_call *call)
 {
     /* While a call's own operation is under way nothing is unhooked but what it unhooks itself. */
-    return xp_mm_turn(d, call) && (d->mm.stage != XP_MM_idle || xp_wpt_rehook(d, 0));
+    return xp_mm_turn(d, call) && (d->mm.stage != XP_MM_idle || (xp_wpt_rehook(d, 0) && xp_shadow_settle(d)));
 }
 
 static int64_t again(struct xp_domain *d, struct xp_call *call, uint32_t done)
@@ -105,7 +106,7 @@ int xp_mm_teardown(struct xp_domain *d)
     xp_mm_begin(d);
     if (mm->nr_work > 0)
         mm->work[mm->nr_work - 1].down = true;
-    if (xp_mm_run(d) != 0)
+    if (xp_mm_run(d) != 0 || xp_shadow_teardown(d) != 0)
         return 1;
     mm->ticket = 0;
     while (mm->nr_gdt > 0)
@@ -118,16 +119,14 @@ int xp_mm_teardown(struct xp_domain *d)
 
 /* ---- audit ---- */
 
-struct counts { uint32_t refs, types; };
-
 /* A frame of another domain's: by way of a grant alone. Of a domain that ends the handles go first. */
-static bool is_foreign(struct xp_domain *d, uint64_t mfn, bool writes)
+bool xp_mm_is_foreign(struct xp_domain *d, uint64_t mfn, bool writes)
 {
     return d->hv->frames.table[mfn].owner != d->domid && d->state != XP_DS_DYING && !xp_maptrack_maps(d, xp_mfn(mfn), writes);
 }
 
 /* Returns how many entries reach a frame that they must not. */
-static uint64_t count_table(struct xp_domain *d, uint64_t mfn, struct counts *counts)
+static uint64_t count_table(struct xp_domain *d, uint64_t mfn, struct xp_mm_counts *counts)
 {
     uint64_t foreign = 0;
     const struct xp_frame *frame = &d->hv->frames.table[mfn];
@@ -141,12 +140,12 @@ static uint64_t count_table(struct xp_domain *d, uint64_t mfn, struct counts *co
             continue;
         counts[to].refs++;
         counts[to].types += frame->type != XP_FT_L1 || (entry & XP_PTE_RW) != 0;
-        foreign += is_foreign(d, to, (entry & XP_PTE_RW) != 0);
+        foreign += xp_mm_is_foreign(d, to, (entry & XP_PTE_RW) != 0);
     }
     return foreign;
 }
 
-static void count_roots(const struct xp_domain *d, struct counts *counts)
+static void count_roots(const struct xp_domain *d, struct xp_mm_counts *counts)
 {
     const struct xp_mm *mm = &d->mm;
     const xp_mfn_t roots[] = {mm->base, mm->user_base};
@@ -162,9 +161,9 @@ static void count_roots(const struct xp_domain *d, struct counts *counts)
 }
 
 /* Tables and descriptor pages have no other users than these; writable frames may have (grants, event pages). */
-static bool agrees(const struct xp_frame *frame, struct counts c)
+static bool agrees(const struct xp_frame *frame, struct xp_mm_counts c)
 {
-    bool exact = xp_type_is_table(frame->type) || frame->type == XP_FT_SEG;
+    bool exact = xp_type_is_table(frame->type) || frame->type >= XP_FT_SHADOWED || frame->type == XP_FT_SEG;
     c.refs += (frame->flags & XP_FF_ALLOCATED) != 0;
     if ((frame->flags & XP_FF_PINNED) != 0) {
         c.refs++;
@@ -177,7 +176,7 @@ static bool agrees(const struct xp_frame *frame, struct counts c)
 uint64_t xp_mm_audit(struct xp_hv *hv)
 {
     struct xp_frames *f = &hv->frames;
-    struct counts *counts = calloc(f->nr, sizeof *counts);
+    struct xp_mm_counts *counts = calloc(f->nr, sizeof *counts);
     uint64_t broken = 0;
     if (counts == NULL)
         return 0;                /* cannot tell */
@@ -189,6 +188,8 @@ uint64_t xp_mm_audit(struct xp_hv *hv)
             return 0;
         }
         count_roots(hv->domains[i], counts);
+        if (hv->domains[i]->shadow != NULL)
+            broken += xp_shadow_audit(hv->domains[i], counts);
     }
     for (uint64_t i = 1; i < f->nr; i++)
         if (f->table[i].owner < XP_OWNERS && xp_type_is_table(f->table[i].type))

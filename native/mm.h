@@ -117,6 +117,10 @@ void *xp_mm_table(struct xp_domain *d, xp_mfn_t mfn);
 /* One entry of a validated table, written where it counts and where the guest reads it. */
 void xp_mm_write(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t entry);
 
+/* The hypervisor's own copy of a table, made if there is none (invariant 5), and its end. -XEN_ENOMEM. */
+int xp_mm_copy_table(struct xp_domain *d, xp_mfn_t mfn);
+void xp_mm_free_copy(struct xp_domain *d, xp_mfn_t mfn);
+
 /* A slot that a guest may not change: the hole, and what PAE's hole hangs on. */
 bool xp_mm_slot_fixed(const struct xp_mm *mm, uint32_t type, uint32_t index);
 
@@ -184,5 +188,10 @@ int xp_mm_teardown(struct xp_domain *d);
  * a frame of another domain without a grant. For tests and audit.
  */
 uint64_t xp_mm_audit(struct xp_hv *hv);
+
+/* What refers to a frame, as the audit finds it. */
+struct xp_mm_counts { uint32_t refs, types; };
+/* May no entry of d's name this frame: another's, and no handle maps it so? */
+bool xp_mm_is_foreign(struct xp_domain *d, uint64_t mfn, bool writes);
 
 #endif

@@ -37,7 +37,7 @@ int xp_mmu_switch(struct xp_mmu *m, uint64_t mfn, uint32_t asid)
 {
     if (asid >= XP_TLB_SPACES || asid == UNTAGGED)
         return -XEN_EINVAL;
-    m->top = xp_mfn(mfn);
+    m->top = xp_mfn(m->top_of != NULL ? m->top_of(m->context, mfn) : mfn);
     m->asid = asid == 0 ? UNTAGGED : asid;
     if (asid == 0)
         xp_tlb_flush_space(&m->tlb, UNTAGGED, XP_TLB_switch);
@@ -160,18 +160,17 @@ static __attribute__((noinline)) int count(struct xp_mmu *m, int ret, const stru
     return ret;
 }
 
-/* Invariant 4: not present for a reason that is gone now. */
-static bool look_again(struct xp_mmu *m, const struct xp_fault_info *f)
+/* Invariant 4: 0: for a reason that is gone now. */
+static int ask(struct xp_mmu *m, struct xp_fault_info *f)
 {
-    return m->missing != NULL && f->vector == XP_VECTOR_page_fault && (f->error_code & XP_PF_P) == 0 &&
-           m->missing(m->context, f->va, f->error_code) == 0;
+    return m->missing == NULL || f->vector != XP_VECTOR_page_fault ? -XEN_EFAULT : m->missing(m->context, f);
 }
 
 int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
 {
     uint8_t *p;
     int ret = far(m, va, access, &p, f);
-    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && look_again(m, f); i++)
+    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && ask(m, f) == 0; i++)
         ret = far(m, va, access, &p, f);
     if (ret != 0)
         return count(m, ret, f);
@@ -242,7 +241,7 @@ static int store_for_us(struct xp_mmu *m, uint64_t va, const void *own, uint64_t
 {
     uint64_t value = 0, entry;
     uint32_t failed = 0;
-    if (m->store == NULL || f->vector != XP_VECTOR_page_fault || f->error_code != (XP_PF_P | XP_PF_W) || f->level != 1 ||
+    if (m->store == NULL || f->vector != XP_VECTOR_page_fault || (f->error_code & ~XP_PF_U) != (XP_PF_P | XP_PF_W) || f->level != 1 ||
         len > sizeof value || (len & (len - 1)) != 0 || (va & (len - 1)) != 0)
         return -XEN_EFAULT;
     const uint8_t *at = m->space.base + f->maddr;
@@ -250,14 +249,33 @@ static int store_for_us(struct xp_mmu *m, uint64_t va, const void *own, uint64_t
     if (failed != 0 || (entry & XP_PTE_PRESENT) == 0)
         return -XEN_EFAULT;
     memcpy(&value, own, len);
-    return m->store(m->context, (entry & m->space.mode->frame_mask) | (va & ~XP_PAGE_MASK), value, (uint32_t)len);
+    return m->store(m->context, f, (entry & m->space.mode->frame_mask) | (va & ~XP_PAGE_MASK), value, (uint32_t)len);
+}
+
+static int access_to(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f);
+
+/* A store of any length, some of it into tables: in words, so not as one (a later page that faults finds the first ones stored). */
+static int store_words(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, struct xp_fault_info *f)
+{
+    int ret = 0;
+    for (uint64_t done = 0, n; ret == 0 && done < len; done += n) {
+        for (n = 8; n > len - done || ((va + done) & (n - 1)) != 0;)
+            n /= 2;
+        if (n == len)
+            return store_for_us(m, va, own, len, f);
+        ret = access_to(m, va + done, (uint8_t *)own + done, n, access, f);
+    }
+    return ret;
 }
 
 static __attribute__((noinline)) int failed_access(struct xp_mmu *m, uint64_t va, void *own, uint64_t len, uint32_t access, int ret,
                                                    struct xp_fault_info *f)
 {
-    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && look_again(m, f); i++)
+    int said = 0;
+    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && (said = ask(m, f)) == 0; i++)
         ret = attempt(m, va, own, len, access, f);
+    if (ret == -XEN_EFAULT && said == 1)
+        return store_words(m, va, own, len, access, f) == 0 ? 0 : count(m, ret, f);
     if (ret == -XEN_EFAULT && (access & XP_PF_W) != 0 && store_for_us(m, va, own, len, f) == 0)
         return 0;
     return ret == 0 ? 0 : count(m, ret, f);

@@ -9,7 +9,8 @@
  *   3. The TLB is flushed by what flushes a real one (enum xp_tlb_cause) and nothing else. The hypervisor says so by a
  *      generation in the call page, looked at before each access.
  *   4. A page fault is one only after `missing` and `store` had their say: an entry that is not there may be the hypervisor's
- *      doing, and a store into a page that is read-only a store into a page table (writable_pt.h).
+ *      doing, and a store into a page that is read-only a store into a page table (writable_pt.h). In shadow mode the tables
+ *      that are walked are the hypervisor's, and every fault is asked about (shadow.h).
  *   5. An access that runs over the end of an address space, or over the gap of non-canonical addresses, is refused whole.
  *
  * Source: Intel SDM vol. 3 ch. 4.
@@ -26,11 +27,14 @@ struct xp_ad { uint64_t maddr, bits; };
 /* Sets A and D bits of n entries, the ones of one page's walk. 0 or -XEN_Exxx. */
 typedef int (*xp_set_ad_fn)(void *context, const struct xp_ad *ad, uint32_t n);
 
-/* A walk came to an entry that is not present. 0: look again. */
-typedef int (*xp_missing_fn)(void *context, uint64_t va, uint32_t error_code);
+/* A page fault of a walk. 0: look again; 1: a store that `store` does, whatever its length; else it is one, and *f what it is. */
+typedef int (*xp_missing_fn)(void *context, struct xp_fault_info *f);
 
-/* The supervisor stores 1, 2, 4 or 8 bytes, aligned, into a read-only page. 0: done. */
-typedef int (*xp_store_fn)(void *context, uint64_t maddr, uint64_t value, uint32_t bytes);
+/* A store of 1, 2, 4 or 8 bytes, aligned, into a read-only page. 0: done. */
+typedef int (*xp_store_fn)(void *context, const struct xp_fault_info *f, uint64_t maddr, uint64_t value, uint32_t bytes);
+
+/* What is walked for a base pointer (shadow.h). */
+typedef uint64_t (*xp_top_fn)(void *context, uint64_t mfn);
 
 struct xp_mmu {
     struct xp_tlb tlb;
@@ -43,6 +47,7 @@ struct xp_mmu {
     xp_set_ad_fn set_ad;         /* NULL: written directly */
     xp_missing_fn missing;       /* NULL: a fault */
     xp_store_fn store;           /* NULL: a fault */
+    xp_top_fn top_of;            /* NULL: the base pointer itself */
     void *context;
     uint64_t nr_walks, nr_ad;    /* walks, and entries whose bits were set */
     uint64_t nr_short;           /* walks that began at a table of level 1 found before */

@@ -66,21 +66,50 @@ int xp_pt_store(struct xp_mmu_link *link, uint64_t maddr, uint64_t value, uint32
 }
 
 /* By virtual address, through an entry that says read-only: only a table is anybody's business but the guest's own. */
-static int store(void *context, uint64_t maddr, uint64_t value, uint32_t bytes)
+static int store(void *context, const struct xp_fault_info *f, uint64_t maddr, uint64_t value, uint32_t bytes)
 {
     struct xp_mmu_link *link = context;
-    if (!link->stores)
+    if (link->shadow ? !link->trapped : !link->stores || (f->error_code & XP_PF_U) != 0)
         return -XEN_EPERM;
+    link->nr_trapped++;
     int ret = ask(link, XP_OP_pt_write, maddr, value, bytes);
-    return ret == 1 ? xp_fix_copy(link->base + maddr, &value, bytes) : ret == 0 ? 0 : -XEN_EPERM;
+    return ret == 1 || (ret == 2 && link->shadow) ? xp_fix_copy(link->base + maddr, &value, bytes) : ret == 0 ? 0 : -XEN_EPERM;
 }
 
-static int missing(void *context, uint64_t va, uint32_t error_code)
+/* 0: it is in the shadows now; or a store into a table; or what the guest's own tables say. */
+static int shadow_fault(struct xp_mmu_link *link, struct xp_fault_info *f)
+{
+    int ret = ask(link, XP_OP_pt_fault, f->va, f->error_code, 0);
+    link->trapped = ret == XP_PT_STORE && (f->error_code & ~XP_PF_U) == (XP_PF_P | XP_PF_W) && f->level == 1;
+    if (ret == XP_PT_STORE)
+        return link->trapped;
+    if (ret > 0) {
+        f->error_code = (uint32_t)ret & 0xff;
+        f->level = (uint8_t)(ret >> 8);
+    }
+    return ret == 0 ? 0 : -XEN_EFAULT;
+}
+
+static int missing(void *context, struct xp_fault_info *f)
 {
     struct xp_mmu_link *link = context;
-    if (atomic_load_explicit(&link->calls->page->pt_unhooked, memory_order_acquire) == 0)
+    if (link->shadow)
+        return shadow_fault(link, f);
+    if ((f->error_code & XP_PF_P) != 0 || atomic_load_explicit(&link->calls->page->pt_unhooked, memory_order_acquire) == 0)
         return -XEN_EFAULT;
-    return ask(link, XP_OP_pt_fault, va, error_code, 0);
+    return ask(link, XP_OP_pt_fault, f->va, f->error_code, 0);
+}
+
+static uint64_t top_of(void *context, uint64_t mfn)
+{
+    const struct xp_mmu_link *link = context;
+    for (uint32_t i = 0; link->shadow && i < 2; i++) {
+        /* Pairs with the hypervisor's release: the table that it is the top of is the one beside it. */
+        uint64_t top = atomic_load_explicit(&link->calls->page->shadow[i].top, memory_order_acquire);
+        if (top != 0 && atomic_load_explicit(&link->calls->page->shadow[i].table, memory_order_relaxed) == mfn)
+            return top;
+    }
+    return link->shadow ? UINT64_MAX >> XP_PAGE_SHIFT : mfn;
 }
 
 void xp_mmu_connect(struct xp_mmu *m, struct xp_mmu_link *link, struct xp_gcall *calls, void *scratch, int64_t timeout_ns)
@@ -90,6 +119,7 @@ void xp_mmu_connect(struct xp_mmu *m, struct xp_mmu_link *link, struct xp_gcall 
     m->set_ad = set_ad;
     m->missing = missing;
     m->store = store;
+    m->top_of = top_of;
     m->context = link;
     xp_mmu_watch(m, &calls->page->tlb_generation);
 }

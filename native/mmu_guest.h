@@ -4,7 +4,8 @@
  *
  * A guest that may store into its tables (writable_pt.h) does so as any kernel: straight into the frame, and where that is
  * refused the hypervisor is told what was to be stored. Where windows cannot be protected nothing is refused: there it asks
- * first, and again whenever anything was protected since (pt_protected).
+ * first, and again whenever anything was protected since (pt_protected). In shadow mode (`shadow`, to be set before the first
+ * switch) every page fault is the hypervisor's to judge.
  */
 #ifndef XP_MMU_GUEST_H
 #define XP_MMU_GUEST_H
@@ -23,6 +24,8 @@ struct xp_mmu_link {
     uint64_t open[XP_OPEN_TABLES]; /* frames that may be written, as the hypervisor said when pt_protected was `open_at` */
     uint32_t open_at, nr_open;
     bool stores;                 /* its stores into read-only pages may be into tables */
+    bool shadow;                 /* shadow mode (shadow.h): what is walked is not its own, and every fault is asked about */
+    bool trapped;                /* ... the last one was a store into a table */
     uint64_t nr_stores, nr_trapped; /* of them: what the hypervisor was asked about */
 };
 

@@ -13,6 +13,7 @@
 #include "leaf.h"
 #include "m2p.h"
 #include "mm.h"
+#include "shadow.h"
 
 #define CHUNK 128u               /* requests copied at a time */
 #define AHEAD 16u                /* requests whose frames' records are fetched in advance */
@@ -62,6 +63,8 @@ static int update(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t en
 {
     struct xp_mm *mm = &d->mm;
     uint8_t type = d->hv->frames.table[mfn.v].type;
+    if (d->shadow != NULL)
+        return xp_shadow_update(d, mfn, index, entry, preserve_ad);
     if (xp_mm_slot_fixed(mm, type, index))
         return -XEN_EINVAL;
     uint64_t old = xp_pt_read(mm->mode, xp_mm_table(d, mfn), index);
@@ -118,7 +121,7 @@ static int request(struct xp_domain *d, const struct xen_mmu_update *req)
         return 0;
     }
     const struct xp_frame *frame = &f->table[mfn.v];
-    if (frame->type_count > 0 && xp_type_is_table(frame->type))
+    if (d->shadow != NULL || (frame->type_count > 0 && xp_type_is_table(frame->type)))
         return update(d, mfn, offset / size, value, cmd == MMU_PT_UPDATE_PRESERVE_AD);
     return (frame->flags & XP_FF_HV) != 0 ? -XEN_EINVAL : write_plain(d, mfn, offset, value);
 }
@@ -238,6 +241,8 @@ int64_t xp_do_mmu_update(struct xp_domain *d, struct xp_call *call)
     }
     while (ret == 0 && done < count)
         ret = do_chunk(d, va, (uint32_t)count - done, &done);
+    if (ret == 0 && !xp_shadow_settle(d))
+        ret = XP_CALL_AGAIN;
     return xp_mm_finish(d, call, pdone, done, ret);
 }
 
@@ -247,6 +252,8 @@ int xp_mm_find_leaf(struct xp_domain *d, uint64_t va, xp_mfn_t *mfn, uint32_t *i
 {
     const struct xp_paging_mode *m = d->mm.mode;
     xp_mfn_t at = d->mm.base;
+    if (d->shadow != NULL)
+        return xp_shadow_find_leaf(d, va, mfn, index);
     if (at.v == 0 || !xp_va_canonical(m, va) || (va >= m->hole_start && va < m->hole_end))
         return -XEN_EINVAL;
     for (uint32_t level = m->levels; level > 1; level--) {

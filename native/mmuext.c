@@ -6,6 +6,7 @@
 #include "guestmem.h"
 #include "hypercall.h"
 #include "mm.h"
+#include "shadow.h"
 
 #include <string.h>
 
@@ -150,6 +151,8 @@ static int clear_or_copy(struct xp_domain *d, xp_mfn_t to, const xp_mfn_t *from)
 static int perform(struct xp_domain *d, const struct xen_mmuext_op *op)
 {
     const xp_mfn_t source = xp_mfn(op->arg2.src_mfn);
+    if (d->shadow != NULL && (op->cmd <= MMUEXT_NEW_BASEPTR || op->cmd == MMUEXT_NEW_USER_BASEPTR))
+        return xp_shadow_ext(d, op->cmd, xp_mfn(op->arg1.mfn));
     switch (op->cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:
@@ -200,5 +203,7 @@ int64_t xp_do_mmuext_op(struct xp_domain *d, struct xp_call *call)
         if (ret == 0 && done < count && xp_mm_spent(d, 1))
             ret = XP_CALL_AGAIN;
     }
+    if (ret == 0 && !xp_shadow_settle(d))
+        ret = XP_CALL_AGAIN;
     return xp_mm_finish(d, call, pdone, done, ret);
 }

@@ -27,7 +27,7 @@ enum xp_op {
     XP_OP_set_fast_trap = 18, /* (vector, 0: none): system calls by it go straight; the paper's fast handler */
     XP_OP_set_ad = 19,       /* (va of struct xp_op_ad, how many): accessed and dirty bits into entries of validated tables */
     XP_OP_pt_write = 20,     /* (machine address, value, bytes; 0: not known): a store into a page table met write protection */
-    XP_OP_pt_fault = 21,     /* (address, error code): a walk came to an entry that is not present */
+    XP_OP_pt_fault = 21,     /* (address, error code): a walk came to an entry that is not present; in shadow mode: any fault */
     XP_OP_pay = 22,          /* (domid, ns, 0: no more): that back end may hand over so much of its CPU time to us in each 100 ms */
     XP_OP_hand_over = 23,    /* (domid, ns): so much of our CPU time was spent for that domain; returns what it took */
 };
@@ -64,6 +64,8 @@ struct xp_trap_frame {
     uint64_t cs;             /* bit 32: upcalls were masked */
     uint64_t rflags, rsp, ss;
 };
+
+#define XP_PT_STORE 0x10000      /* XP_OP_pt_fault in shadow mode: no fault, a store into a page table: XP_OP_pt_write */
 
 #define XP_AD_MAX 16u
 
@@ -109,7 +111,10 @@ struct xp_call_page {
     uint64_t trace_mfn;
     _Atomic uint32_t pt_unhooked; /* page tables that are unhooked: a fault may be due to that */
     _Atomic uint32_t pt_protected; /* where windows cannot be protected: one more each time that a frame would have been */
-    uint8_t pad0[32];
+    struct {
+        _Atomic uint32_t table, top; /* in shadow mode, of a base pointer and the user's: the guest's table and what to walk instead */
+    } shadow[2];
+    uint8_t pad0[16];
     /* line 1: [GST] */
     _Atomic uint32_t submitted;  /* bit n: slot n has been submitted; [HV] clears what it takes */
     _Atomic uint32_t gst_cpu;    /* a hint */

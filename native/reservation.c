@@ -10,6 +10,7 @@
 #include "hypercall.h"
 #include "m2p.h"
 #include "pagelist.h"
+#include "shadow.h"
 
 #define STEP_NS 100000           /* then others get their turn */
 #define SCRUB_STEP 32u           /* frames cleared in a call that finds none clean: below 50 us */
@@ -186,6 +187,7 @@ static enum outcome remove_page(struct xp_domain *d, xp_mfn_t mfn)
 {
     if (!xp_page_owned(d, mfn) || xp_page_absent(d, mfn) != 0)
         return REFUSED;
+    xp_shadow_forget(d, mfn);
     xp_page_give_up(d, mfn);
     return DONE;
 }

@@ -72,15 +72,25 @@ void xp_mm_write(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t ent
     xp_pt_write(d->mm.mode, xp_frame_ptr(&d->hv->frames, mfn), index, entry);
 }
 
-static int make_copy(struct xp_domain *d, xp_mfn_t mfn)
+int xp_mm_copy_table(struct xp_domain *d, xp_mfn_t mfn)
 {
     struct xp_hv *hv = d->hv;
+    if (own_copy(d, mfn.v) != NULL)
+        return 0;
     if (hv->table_copies == NULL)
         hv->table_copies = calloc(hv->frames.nr, sizeof *hv->table_copies);
     if (hv->table_copies == NULL || (hv->table_copies[mfn.v] = malloc(XP_PAGE_SIZE)) == NULL)
         return -XEN_ENOMEM;
     memcpy(hv->table_copies[mfn.v], xp_frame_ptr(&hv->frames, mfn), XP_PAGE_SIZE);
     return 0;
+}
+
+void xp_mm_free_copy(struct xp_domain *d, xp_mfn_t mfn)
+{
+    if (own_copy(d, mfn.v) == NULL)
+        return;
+    free(d->hv->table_copies[mfn.v]);
+    d->hv->table_copies[mfn.v] = NULL;
 }
 
 /* ---- general references, and writable ones ---- */
@@ -131,7 +141,7 @@ int xp_mm_protect(struct xp_domain *d, xp_mfn_t mfn, uint8_t type)
     struct xp_frame *frame = frame_of(d, mfn.v);
     int ret = xp_window_protect(&d->window, mfn, true);
     if (ret == 0 && xp_type_is_table(type) && d->window.uffd < 0)
-        ret = make_copy(d, mfn);
+        ret = xp_mm_copy_table(d, mfn);
     if (ret != 0) {
         unprotect(d, mfn);
         return ret;
@@ -150,10 +160,7 @@ void xp_mm_release(struct xp_domain *d, xp_mfn_t mfn)
     frame->type = XP_FT_NONE;
     frame->type_count = 0;
     frame->flags &= (uint8_t)~XP_FF_VALIDATED;
-    if (own_copy(d, mfn.v) != NULL) {
-        free(d->hv->table_copies[mfn.v]);
-        d->hv->table_copies[mfn.v] = NULL;
-    }
+    xp_mm_free_copy(d, mfn);
     /* A frame that was given up is not in the window; of a dead process there is none. */
     if ((frame->flags & XP_FF_ALLOCATED) != 0 && d->state != XP_DS_DYING)
         unprotect(d, mfn);

@@ -31,13 +31,6 @@ static int fault(struct xp_fault_info *f, uint64_t va, uint8_t vector, uint32_t 
     return -XEN_EFAULT;
 }
 
-/* The rights that one entry denies. */
-static inline uint32_t denies(uint64_t entry)
-{
-    uint32_t low = ~(uint32_t)entry & (XP_PTE_RW | XP_PTE_USER);     /* at the places of W and U */
-    return low | (uint32_t)(entry >> 63) * XP_PF_I;
-}
-
 _Static_assert(XP_PTE_RW == XP_PF_W && XP_PTE_USER == XP_PF_U, "an entry's rights lie where the error code has them");
 
 int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, struct xp_walk *w, struct xp_fault_info *f)
@@ -64,7 +57,7 @@ int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access
             return fault(f, va, XP_VECTOR_page_fault, code | XP_PF_P | XP_PF_R, maddr, level);
         if (is_pdpte(m, level))
             continue;
-        w->denied |= denies(entry);
+        w->denied |= xp_pte_denies(entry);
         uint64_t owed = XP_PTE_ACCESSED;
         if (level == 1 && (access & XP_PF_W) != 0)
             owed |= XP_PTE_DIRTY;
@@ -91,7 +84,7 @@ static inline __attribute__((always_inline)) uint64_t step(const struct xp_space
     if ((*entry & (must | s->reserved[level])) != must || mfn >= s->nr)
         return UINT64_MAX;
     if (!pdpte)
-        *no |= denies(*entry);
+        *no |= xp_pte_denies(*entry);
     return mfn;
 }
 

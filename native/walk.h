@@ -52,6 +52,13 @@ struct xp_walk {
 /* access: XP_PF_W, _U, _I, or'ed; 0: the supervisor reads. 0, or -XEN_EFAULT and *f; entries seen so far are in *w. */
 int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, struct xp_walk *w, struct xp_fault_info *f);
 
+/* The rights that one entry denies. */
+static inline uint32_t xp_pte_denies(uint64_t entry)
+{
+    uint32_t low = ~(uint32_t)entry & (XP_PTE_RW | XP_PTE_USER);     /* at the places of W and U */
+    return low | (uint32_t)(entry >> 63) * XP_PF_I;
+}
+
 /* A table of level 1 that a walk came to, and what the entries above it deny together. */
 struct xp_leaf { uint64_t mfn; uint32_t denied; };
 

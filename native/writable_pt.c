@@ -5,6 +5,7 @@
 
 #include "abi.h"
 #include "hypercall.h"
+#include "shadow.h"
 
 #include <stdlib.h>
 
@@ -162,6 +163,8 @@ int64_t xp_wpt_write(struct xp_domain *d, struct xp_call *call)
 {
     uint64_t bytes = call->args[3], offset = call->args[1] & (XP_PAGE_SIZE - 1);
     xp_mfn_t mfn = xp_mfn(call->args[1] >> XP_PAGE_SHIFT);
+    if (d->shadow != NULL)
+        return xp_shadow_store(d, call);
     if (!xp_wpt_on(d) || !xp_frame_owned(&d->hv->frames, mfn, d->domid))
         return -XEN_EPERM;
     if (bytes != 0 && (bytes > d->mm.mode->entry_size || (bytes & (bytes - 1)) != 0 || (offset & (bytes - 1)) != 0))
@@ -180,6 +183,8 @@ int64_t xp_wpt_write(struct xp_domain *d, struct xp_call *call)
 
 int64_t xp_wpt_fault(struct xp_domain *d, struct xp_call *call)
 {
+    if (d->shadow != NULL)
+        return xp_shadow_fault(d, call);
     if (!xp_wpt_on(d))
         return -XEN_EFAULT;
     return xp_mm_enter(d, call) ? 0 : XP_CALL_AGAIN;

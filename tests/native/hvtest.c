@@ -199,6 +199,7 @@ void hvtest_destroy(struct hvtest *t)
     free(t->hv.frames.table);
     free(t->hv.linear);
     free(t->hv.directories);
+    free(t->hv.shadow_hints);
     free(t->hv.table_copies);
     free(t);
 }

@@ -10,6 +10,7 @@
 
 #include "evtchn.h"
 #include "grant.h"
+#include "shadow.h"
 
 #define HVTEST_BASE 0x7e0000000000u  /* where each domain's window is said to lie */
 #define HVTEST_ARGS 0u               /* the first frame of a domain's own holds the arguments of its calls */
@@ -53,6 +54,10 @@ int64_t hvtest_mm(struct hvtest *t, xp_domid_t domid, uint32_t nr, const uint64_
 /* The entry after the next n that are taken fails. */
 void hvtest_inject(struct hvtest *t, uint32_t n);
 uint64_t hvtest_mm_audit(struct hvtest *t);
+/* The domain's tables are shadowed from now on, in a pool of so many frames that its window shows. */
+int hvtest_shadow(struct hvtest *t, xp_domid_t domid, uint32_t nr);
+/* What its walker walks: the shadow of its base pointer's table; 0: none. */
+uint64_t hvtest_shadow_top(struct hvtest *t, xp_domid_t domid);
 void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
 /* A window's frame is about to be protected, or not any more. */
 void hvtest_protecting(struct hvtest *t, xp_mfn_t mfn, bool readonly);

@@ -20,8 +20,9 @@ CACHE = ROOT / "build" / "hvtest"
 TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_host.c",
           "grant_map.c", "grant_transfer.c", "maptrack.c", "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c",
           "tables.c", "mm.c", "mmu_update.c", "mmuext.c", "segment.c", "ad.c",
-          "writable_pt.c"]
-USED = ["frames.c", "paging.c", "template.c", "guestmem.c", "direct.c", "gtrace.c", "sem.c", "spin.c", "wakefd.c", "trace.c"]
+          "writable_pt.c", "shadow.c", "shadow_entry.c", "shadow_walk.c", "shadow_write.c"]
+USED = ["walk.c", "fixup.c", "frames.c", "paging.c", "template.c", "guestmem.c",
+        "direct.c", "gtrace.c", "sem.c", "spin.c", "wakefd.c", "trace.c"]
 FAILING = ["xp_copy_from_guest", "xp_copy_to_guest", "xp_frames_alloc", "xp_frames_alloc_run", "xp_frames_alloc_extent",
            "xp_frame_get", "calloc", "realloc", "eventfd", "xp_now_ns"]
 FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE"]

@@ -16,7 +16,9 @@ struct xp_mm {
     xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, last_ticket, nr_work;
     uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; uint32_t nr_unhooked; uint64_t nr_unhooks, nr_emulated; ...;
 };
-struct xp_domain { struct xp_mm mm; xp_mfn_t shared_info_mfn; bool crashed; char crash_reason[160]; ...; };
+struct xp_shadow_counts { uint64_t fills, faults, stores, made, evicted, unshadowed, unwritten; };
+struct xp_shadow { uint64_t first; uint32_t nr, nr_free; uint16_t base, user_base; struct xp_shadow_counts count; ...; };
+struct xp_domain { struct xp_shadow *shadow; struct xp_mm mm; xp_mfn_t shared_info_mfn; bool crashed; char crash_reason[160]; ...; };
 struct xp_call { uint32_t nr; uint64_t args[6]; uint64_t progress; ...; };
 struct hvtest_race { struct xp_frame at_protect, at_lift; ...; };
 struct hvtest {
@@ -37,6 +39,8 @@ void hvtest_paging(struct hvtest *t, uint32_t mode);
 int64_t hvtest_mm(struct hvtest *t, uint16_t domid, uint32_t nr, const uint64_t *args, uint32_t max_steps);
 void hvtest_inject(struct hvtest *t, uint32_t n);
 uint64_t hvtest_mm_audit(struct hvtest *t);
+int hvtest_shadow(struct hvtest *t, uint16_t domid, uint32_t nr);
+uint64_t hvtest_shadow_top(struct hvtest *t, uint16_t domid);
 void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
 void hvtest_calls(struct hvtest *t, uint16_t domid, uint64_t mfn);
 uint32_t hvtest_generation(struct hvtest *t, uint16_t domid);

@@ -50,6 +50,18 @@ void hvtest_inject(struct hvtest *t, uint32_t n) { t->hv.mm_inject = n; }
 
 uint64_t hvtest_mm_audit(struct hvtest *t) { return xp_mm_audit(&t->hv); }
 
+int hvtest_shadow(struct hvtest *t, xp_domid_t domid, uint32_t nr)
+{
+    int ret = xp_shadow_enable(t->hv.domains[domid], nr);
+    return ret != 0 ? ret : xp_shadow_give(t->hv.domains[domid]);
+}
+
+uint64_t hvtest_shadow_top(struct hvtest *t, xp_domid_t domid)
+{
+    const struct xp_shadow *s = t->hv.domains[domid]->shadow;
+    return s->base == XP_SHADOW_NONE ? 0 : xp_shadow_mfn(s, s->base);
+}
+
 void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value)
 {
     t->race = (struct hvtest_race){.maddr = maddr, .value = value};

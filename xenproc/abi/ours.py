@@ -49,6 +49,7 @@ class SlotState(XenEnum, prefix="XP_SLOT_"):
 
 
 XP_REPORT_MAX = 65536
+XP_PT_STORE = 0x10000
 XP_AD_MAX = 16
 XP_BOARD_KEY_MAX = 64
 XP_BOARD_VALUE_MAX = 256

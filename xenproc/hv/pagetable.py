@@ -8,7 +8,7 @@ from xenproc.native import check, ffi, lib
 if TYPE_CHECKING:
     from xenproc.hv.hypervisor import HypervisorProcess
 
-TYPES = ("none", "l1", "l2", "l3", "l4", "segment", "writable", "l2")
+TYPES = ("none", "l1", "l2", "l3", "l4", "segment", "writable", "l2", "shadowed", "shadow")
 MODES = ("x86_32", "x86_32p", "x86_64")
 PINNED, VALIDATED = 4, 8
 NOBODY = 0x7FFF
