@@ -94,7 +94,7 @@ class Traps:
             return -refused.errno
         except Interrupted:
             return -errno.EINTR
-        except ZeroDivisionError:
+        except BadAddress:
             return -errno.EFAULT
         except OutOfMemory:
             return -errno.ENOMEM
