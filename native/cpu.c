@@ -79,8 +79,10 @@ void xp_cpu_add(struct xp_domain *d)
 {
     struct xp_cpus *cpus = d->hv->cpus;
     struct xp_place *p = place_of(d);
-    if (cpus == NULL || p->known || d->pid <= 0 || xp_class_open(&p->process, d->pid) != 0)
+    bool paused = p->process.paused;
+    if (cpus == NULL || p->known || d->pid <= 0 || xp_class_open(&p->process, d->pid, d->pidfd) != 0)
         return;
+    p->process.paused = paused;
     int64_t now = xp_hv_system_time(cpus->hv);
     d->vcpu.sched.owner = d;
     d->vcpu.sched.domid = d->domid;
@@ -91,7 +93,7 @@ void xp_cpu_add(struct xp_domain *d)
     }
     xp_cpu_record_params(d, XP_TT_sched_add, now);
     p->known = true;
-    (void)xp_class_thread(d->pid, XP_CLASS_NONE);       /* born while there was contention (xp_cpus_helper), maybe over by now */
+    (void)cpus->hand->thread(d->pid, XP_CLASS_NONE);       /* born while there was contention (xp_cpus_helper), maybe over by now */
     if (xp_busy_watch(d, (int32_t)atomic_load_explicit(&cpus->watcher_tid, memory_order_relaxed)) == 0)
         xp_busy_set(d, true, false);
     if (!cpus->contended || cpus->leaving)
@@ -138,7 +140,7 @@ void xp_cpus_helper(struct xp_hv *hv, int32_t pid)
     if (hv->cpus != NULL && hv->cpus->helper != pid) {
         hv->cpus->helper = pid;
         if (hv->cpus->contended && !hv->cpus->leaving)
-            (void)xp_class_family(pid, XP_CLASS_ASLEEP);
+            (void)hv->cpus->hand->family(pid, XP_CLASS_ASLEEP);
     }
     xp_hv_unlock(hv);
 }
@@ -176,10 +178,11 @@ void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
     *info = (struct xp_cpus_info){0};
     if (c != NULL)
         *info = (struct xp_cpus_info){
-            .nr_cpus = c->nr, .nr_waiting = c->nr_waiting, .scheduler = c->sched.class->name,
+            .nr_cpus = c->nr, .nr_waiting = c->nr_waiting, .scheduler = c->sched.class->name, .dispatch = c->hand->name,
             .on = true, .contended = c->contended, .watches = c->watch_fd >= 0,
             .nr_contended = c->nr_contended, .nr_switches = c->nr_switches, .nr_blocks = c->nr_blocks,
-            .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .ran_ns = xp_cpu_threads_ns(c),
+            .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .nr_strayed = c->nr_strayed,
+            .nr_stalls = c->nr_stalls, .stalled_ns = c->stalled_ns, .ran_ns = xp_cpu_threads_ns(c),
         };
     xp_hv_unlock(hv);
 }

@@ -4,9 +4,9 @@
  * The scheduler proper is pure (scheduler.h); here it meets the kernel. Made once for a hypervisor that has one (xp_cpus_start);
  * everything but the two kinds of threads below is reached with the hypervisor's lock held.
  *   1. Nothing is done to anybody while no more domains want to run than there are CPUs: only the busy sensor listens (cpu_busy.h).
- *   2. Contended, each CPU has a chosen domain in a real-time class, pinned, and a sentinel thread just below it, which goes on the
- *      moment the chosen one blocks: a block is seen at once, without polling. Slices end by a timer; who wakes is seen by
- *      the kernel's record of it (cpu_watch.h).
+ *   2. Contended, each CPU has a chosen domain, pinned, and a sentinel thread just below it, which goes on the moment the chosen one
+ *      blocks: a block is seen at once, without polling. Slices end by a timer; who wakes is seen by the kernel's record of it
+ *      (cpu_watch.h). By real-time classes (cpu_class.h), or by stopping who waits (cpu_stop.h, cpu_look.h).
  *   3. What is believed of a domain may be wrong for some microseconds, never for long: one that is chosen and does not run lets
  *      its sentinel go on, one that is taken for asleep and runs is on record.
  *   4. A domain is charged what the kernel's clock says its process has used (all threads), whatever was believed, less what it
@@ -18,7 +18,7 @@
 #define XP_CPU_H
 
 #include "cpu_busy.h"
-#include "cpu_class.h"
+#include "cpu_hand.h"
 #include "cpu_watch.h"
 #include "scheduler.h"
 #include "spent.h"
@@ -50,17 +50,22 @@ struct xp_cpu {
     _Atomic uint32_t gate;       /* 0: the sentinel sleeps on it */
     struct xp_domain *current;
     int64_t slice_end;           /* system time */
+    _Atomic int32_t chosen_pid;  /* current's, or 0: for the sentinel, which has no lock */
+    _Atomic bool suspect;        /* the sentinel has seen it blocked */
+    int64_t seen_since;          /* the sentinel's own: cpu_look.c */
+    uint32_t nr_seen;
 };
 
 struct xp_cpus {
     struct xp_hv *hv;
+    const struct xp_hand *hand;
     struct xp_sched sched;
     uint32_t nr, nr_sentinels;
     struct xp_cpu *cpu;
     pthread_t watcher;
     _Atomic uint32_t watcher_tid;    /* 0: not yet */
     bool has_watcher;
-    int epoll_fd, timer_fd, signal_fd, stop_fd;
+    int epoll_fd, timer_fd, signal_fd, stop_fd, suspect_fd;
     int64_t timer_at;            /* what timer_fd is set to; XP_FOREVER: nothing */
     bool contended;
     bool leaving;                /* some are as they were already */
@@ -70,25 +75,31 @@ struct xp_cpus {
     int32_t helper;              /* xp_cpus_helper: its pid, or 0 */
     int64_t calm_since;          /* nobody waits since; 0: somebody does */
     uint32_t nr_waiting;         /* runnable and not chosen */
+    int64_t look_at;             /* cpu_look.h */
+    uint32_t sweep;              /* the domain it goes on with */
     _Atomic bool stop;
-    uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
+    uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices, nr_strayed, nr_stalls;
+    int64_t stalled_ns;
 };
 
 /* ---- for the policy thread: take the lock themselves ---- */
 
 struct xp_cpus_info {
     uint32_t nr_cpus, nr_waiting;
-    const char *scheduler;
+    const char *scheduler, *dispatch;
     bool on, contended, watches;
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
+    uint64_t nr_strayed;         /* seen to run though they waited */
+    uint64_t nr_stalls;          /* the watcher came more than 10 ms late: by stalled_ns in all */
+    int64_t stalled_ns;
     int64_t ran_ns;              /* what its threads have used themselves */
 };
 
 /*
- * Domains are scheduled on these host CPUs from now on; scheduler: "bvt" or "rr". -XEN_EPERM: real-time
- * classes are refused; -XEN_EINVAL, -XEN_ENOMEM.
+ * Domains are scheduled on these host CPUs from now on; scheduler: "bvt" or "rr"; dispatch: "class", "stop", or NULL: the better one
+ * that is allowed. -XEN_EPERM: real-time classes are refused; -XEN_EINVAL, -XEN_ENOMEM.
  */
-int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const uint32_t *host_cpus, uint32_t nr);
+int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const char *dispatch, const uint32_t *host_cpus, uint32_t nr);
 /* Everybody as he was; the threads end. Twice is harmless. */
 void xp_cpus_stop(struct xp_hv *hv);
 void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info);

@@ -1,5 +1,5 @@
 /* cpu_class.c: see cpu_class.h. */
-#include "cpu_class.h"
+#include "cpu_hand.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,11 +21,15 @@ struct linux_dirent {            /* what getdents64 fills in */
     char name[];
 };
 
-int xp_class_open(struct xp_classed *c, int32_t pid)
+int xp_class_open(struct xp_classed *c, int32_t pid, int pidfd)
 {
     char path[40];
     (void)snprintf(path, sizeof path, "/proc/%d/task", pid);
-    *c = (struct xp_classed){.pid = pid, .pinned = -1, .task_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    *c = (struct xp_classed){.pid = pid, .pidfd = pidfd, .pinned = -1, .status_fd = -1,
+                             .task_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
+    if (pidfd >= 0)
+        c->status_fd = open(path, O_RDONLY | O_CLOEXEC);
     if (c->task_fd < 0 || sched_getaffinity(pid, sizeof c->own_cpus, &c->own_cpus) != 0)
         return -errno;
     return 0;
@@ -35,7 +39,9 @@ void xp_class_close(struct xp_classed *c)
 {
     if (c->task_fd >= 0)
         close(c->task_fd);
-    c->task_fd = -1;
+    if (c->status_fd >= 0)
+        close(c->status_fd);
+    c->task_fd = c->status_fd = -1;
     c->class = XP_CLASS_NONE;
 }
 
@@ -46,19 +52,14 @@ static int set_policy(int32_t tid, enum xp_class class)
     return sched_setscheduler(tid, class == XP_CLASS_NONE ? SCHED_OTHER : SCHED_RR, &param) == 0 ? 0 : -errno;
 }
 
-int xp_class_family(int32_t tid, enum xp_class class)
-{
-    return set_policy(tid, class);
-}
-
-int xp_class_thread(int32_t tid, enum xp_class class)
+static int set_thread(int32_t tid, enum xp_class class)
 {
     const struct sched_param param = {.sched_priority = (int)class};
     int policy = class == XP_CLASS_NONE ? SCHED_OTHER : SCHED_RR | SCHED_RESET_ON_FORK;
     return sched_setscheduler(tid, policy, &param) == 0 ? 0 : -errno;
 }
 
-int xp_class_allowed(void)
+static int allowed(void)
 {
     struct sched_param before;
     int policy = sched_getscheduler(0);
@@ -122,7 +123,22 @@ uint32_t xp_class_nr_threads(const struct xp_classed *c)
     return fstat(c->task_fd, &st) == 0 && st.st_nlink > OWN_ENTRIES ? (uint32_t)st.st_nlink - OWN_ENTRIES : 0;
 }
 
-int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu)
+static bool pin_thread(void *arg, int32_t tid)
+{
+    (void)sched_setaffinity(tid, sizeof(cpu_set_t), arg);
+    return true;
+}
+
+void xp_class_pin(const struct xp_classed *c, const cpu_set_t *cpus)
+{
+    cpu_set_t set = *cpus;
+    for (uint32_t before = 0; before < xp_class_nr_threads(c);) {       /* as long as it makes more meanwhile */
+        before = xp_class_nr_threads(c);
+        xp_class_threads(c, pin_thread, &set);
+    }
+}
+
+static int put(struct xp_classed *c, enum xp_class class, int32_t cpu)
 {
     cpu_set_t one;
     struct move m = {.class = class};
@@ -152,3 +168,7 @@ int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu)
         c->pinned = cpu;
     return ret != 0 ? ret : m.error;
 }
+
+const struct xp_hand xp_hand_class = {
+    .name = "class", .allowed = allowed, .put = put, .thread = set_thread, .family = set_policy,
+};

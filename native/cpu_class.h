@@ -23,32 +23,25 @@ enum xp_class { XP_CLASS_NONE = 0, XP_CLASS_WAITING, XP_CLASS_SENTINEL, XP_CLASS
 struct xp_classed {
     cpu_set_t own_cpus;          /* where it may run when nobody pins it */
     int32_t pid;
-    int task_fd;                 /* /proc/<pid>/task, or -1 */
+    int pidfd;                   /* the caller's */
+    int task_fd, status_fd;      /* /proc/<pid>/task and /status, or -1 */
     int32_t pinned;              /* host CPU, or -1 */
     uint32_t nr_threads;         /* at the last move */
     uint8_t class;               /* enum xp_class */
+    bool stopped, paused;        /* cpu_stop.h: by us, by Domain0 */
 };
 
 /* -errno: it is gone. */
-int xp_class_open(struct xp_classed *c, int32_t pid);
+int xp_class_open(struct xp_classed *c, int32_t pid, int pidfd);
 void xp_class_close(struct xp_classed *c);
 
-/* Moves all threads; cpu: a host CPU to pin to, or -1: where it was (NONE: its own). 0, -ESRCH, -EPERM. */
-int xp_class_set(struct xp_classed *c, enum xp_class class, int32_t cpu);
-
-/* One thread of ours (0: the calling one); what it forks is ordinary. 0 or -errno. */
-int xp_class_thread(int32_t tid, enum xp_class class);
-
-/* One thread, and what it forks. 0 or -errno. */
-int xp_class_family(int32_t tid, enum xp_class class);
+/* All its threads, to these CPUs, as far as that is allowed. */
+void xp_class_pin(const struct xp_classed *c, const cpu_set_t *cpus);
 
 /* Calls visit with each thread's number; stops at the first that returns false. */
 void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32_t tid), void *arg);
 
 /* How many it has, as the kernel counts them: one call. */
 uint32_t xp_class_nr_threads(const struct xp_classed *c);
-
-/* May this process put others into real-time classes? 0 or -errno. */
-int xp_class_allowed(void);
 
 #endif

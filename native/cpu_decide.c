@@ -2,6 +2,7 @@
 #include "cpu_decide.h"
 
 #include "abi.h"
+#include "cpu_look.h"
 #include "cpu_spent.h"
 #include "dispatch.h"
 #include "runstate.h"
@@ -13,6 +14,7 @@
 #define CALM_NS 100000000        /* nobody waited for so long: no contention any more */
 #define SLOP_MIN_NS 20000        /* Xen's TIME_SLOP is 50 us */
 #define SLOP_MAX_NS 200000
+#define STALL_NS 10000000        /* a timer is not that late by itself */
 
 /* ---- what the scheduler is told ---- */
 
@@ -40,7 +42,9 @@ void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, 
     if (class == XP_CLASS_WAITING && p->process.pinned < 0)
         host = cpus->cpu[d->domid % cpus->nr].host;     /* below a sentinel, not on a CPU that has none */
     cpus->nr_waiting -= p->process.class == XP_CLASS_WAITING;
-    (void)xp_class_set(&p->process, class, host);     /* refused: it is gone, and its end is on the way */
+    (void)cpus->hand->put(&p->process, class, host);  /* refused: it is gone, and its end is on the way */
+    if (cpus->hand->runs != NULL && class != XP_CLASS_ASLEEP)
+        xp_busy_set(d, class == XP_CLASS_WAITING, false);        /* one that waits is stopped: when it runs, somebody has continued it */
     cpus->nr_waiting += class == XP_CLASS_WAITING;
     if (d->vcpu.runstate_area != 0 && class != XP_CLASS_NONE)
         xp_runstate_tell(d, class == XP_CLASS_CHOSEN ? RUNSTATE_running :
@@ -87,6 +91,8 @@ static void set_timer(struct xp_cpus *cpus, int64_t now)
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end < at)
             at = cpus->cpu[i].slice_end;
+    if (xp_look_due(cpus) < at)
+        at = xp_look_due(cpus);
     if (cpus->nr_waiting > 0 || cpus->hv->nr_continued > 0)
         cpus->calm_since = 0;
     else if (cpus->calm_since == 0)
@@ -113,6 +119,7 @@ static int32_t decide_one(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
     xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_decide, domid, cpu->nr, (uint64_t)now);
     xp_trace(&cpus->hv->tracer, XP_TRACE_sched, XP_TT_sched_slice, domid, cpu->nr, (uint64_t)choice.slice_ns);
     cpu->current = next;
+    atomic_store_explicit(&cpu->chosen_pid, next == NULL ? 0 : next->pid, memory_order_relaxed);
     cpu->slice_end = choice.slice_ns > XP_FOREVER - now - SLOP_MAX_NS ? XP_FOREVER : now + choice.slice_ns + cpus->slop_ns;
     if (next != NULL && place_of(next)->process.class != XP_CLASS_CHOSEN)
         xp_cpu_put(cpus, next, XP_CLASS_CHOSEN, cpu->host);
@@ -182,9 +189,20 @@ static void learn(struct xp_cpus *cpus, bool early)
     cpus->slop_ns = slop < SLOP_MIN_NS ? SLOP_MIN_NS : slop > SLOP_MAX_NS ? SLOP_MAX_NS : slop;
 }
 
+/* The watcher itself got no CPU: the kernel kept real-time classes from running (sched_rt_runtime_us), or the host is elsewhere. */
+static void note_stall(struct xp_cpus *cpus, int64_t now)
+{
+    int64_t late = cpus->timer_at == XP_FOREVER ? 0 : now - cpus->timer_at;
+    if (late < STALL_NS)
+        return;
+    cpus->nr_stalls++;
+    cpus->stalled_ns += late;
+}
+
 void xp_cpu_due(struct xp_cpus *cpus)
 {
     int64_t now = xp_hv_system_time(cpus->hv);
+    note_stall(cpus, now);
     cpus->timer_at = XP_FOREVER;
     if (!cpus->contended || cpus->leaving)
         return;
@@ -192,6 +210,8 @@ void xp_cpu_due(struct xp_cpus *cpus)
         cpus->leaving = true;
         return;
     }
+    if (xp_look_due(cpus) <= now)
+        xp_look(cpus, now);
     xp_cpu_charge(cpus, now);
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end <= now) {
@@ -214,6 +234,8 @@ void xp_cpu_ran(struct xp_domain *d, uint32_t nr)
         }
     } else if (place_of(d)->process.class == XP_CLASS_ASLEEP) {
         xp_cpu_woken(d);
+    } else if (place_of(d)->process.class == XP_CLASS_WAITING) {
+        xp_cpu_strayed(d);
     }
 }
 

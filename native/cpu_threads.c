@@ -5,7 +5,8 @@
  * the end of slices, for who wakes, and for the busy sensor. Neither holds the hypervisor's lock in a class that a domain can
  * preempt: a sentinel raises itself before it takes it.
  */
-#include "cpu.h"
+#include "cpu_look.h"
+#include "cpu_stop.h"
 
 #include "abi.h"
 #include "dispatch.h"
@@ -25,6 +26,7 @@
 #define TIMER_ID UINT64_MAX
 #define SIGNAL_ID (UINT64_MAX - 1)
 #define STOP_ID (UINT64_MAX - 2)
+#define SUSPECT_ID (UINT64_MAX - 3)
 
 /* This thread, to nr CPUs. */
 static void pin_to(const struct xp_cpu *cpu, uint32_t nr)
@@ -51,20 +53,28 @@ static void *sentinel(void *arg)
     struct xp_cpus *cpus = cpu->cpus;
     (void)prctl(PR_SET_NAME, "xp-sentinel", 0, 0, 0);
     pin_to(cpu, 1);
-    (void)xp_class_thread(0, XP_CLASS_SENTINEL);
+    bool idle = cpus->hand->runs != NULL;
+    if (idle)
+        xp_stop_be_idle();
+    else
+        (void)cpus->hand->thread(0, XP_CLASS_SENTINEL);
     while (!atomic_load_explicit(&cpus->stop, memory_order_acquire)) {
         if (atomic_load_explicit(&cpu->gate, memory_order_acquire) == 0) {
             (void)xp_futex_wait(&cpu->gate, 0, XP_FOREVER);
             continue;
         }
+        if (idle) {
+            xp_look_idle(cpu);
+            continue;
+        }
         /* This CPU's chosen domain does not run, or we would not. */
-        (void)xp_class_thread(0, XP_CLASS_HYPERVISOR);
+        (void)cpus->hand->thread(0, XP_CLASS_HYPERVISOR);
         xp_hv_lock(cpus->hv);
         if (atomic_load_explicit(&cpu->gate, memory_order_acquire) != 0)
             serve_blocked(cpu);
         xp_hv_unlock(cpus->hv);
         /* Preempted here and now by whoever was chosen. */
-        (void)xp_class_thread(0, XP_CLASS_SENTINEL);
+        (void)cpus->hand->thread(0, XP_CLASS_SENTINEL);
     }
     return NULL;
 }
@@ -73,13 +83,13 @@ static void *sentinel(void *arg)
 static void raise_ourselves(struct xp_cpus *cpus, bool up)
 {
     enum xp_class class = up ? XP_CLASS_HYPERVISOR : XP_CLASS_NONE;
-    (void)xp_class_thread(getpid(), up ? XP_CLASS_ASLEEP : XP_CLASS_NONE);      /* the policy thread: its work is longer */
+    (void)cpus->hand->thread(getpid(), up ? XP_CLASS_ASLEEP : XP_CLASS_NONE);      /* the policy thread: its work is longer */
     if (cpus->hv->dispatcher_tid != 0)
-        (void)xp_class_thread(cpus->hv->dispatcher_tid, class);
-    (void)xp_class_thread(0, class);
+        (void)cpus->hand->thread(cpus->hv->dispatcher_tid, class);
+    (void)cpus->hand->thread(0, class);
     xp_hv_lock(cpus->hv);
     if (cpus->helper != 0)
-        (void)xp_class_family(cpus->helper, up ? XP_CLASS_ASLEEP : XP_CLASS_NONE);
+        (void)cpus->hand->family(cpus->helper, up ? XP_CLASS_ASLEEP : XP_CLASS_NONE);
     xp_hv_unlock(cpus->hv);
 }
 
@@ -125,6 +135,9 @@ static void take_event(struct xp_cpus *cpus, uint64_t id)
         xp_spent_turn(&cpus->hv->spent, &cpus->hv->spent.own);
     } else if (id == SIGNAL_ID) {
         take_signals(cpus);
+    } else if (id == SUSPECT_ID) {
+        xp_look_suspected(cpus);
+        xp_spent_turn(&cpus->hv->spent, &cpus->hv->spent.own);
     } else if (id < XP_MAX_DOMAINS && cpus->hv->domains[id] != NULL && cpus->hv->domains[id]->vcpu.place.known) {
         xp_cpu_woken(cpus->hv->domains[id]);
         xp_spent_turn(&cpus->hv->spent, &cpus->hv->domains[id]->vcpu.place.spent);
@@ -177,9 +190,12 @@ static int open_descriptors(struct xp_cpus *cpus)
     cpus->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     cpus->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     cpus->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    cpus->suspect_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int ret = cpus->epoll_fd < 0 ? -errno : listen_to(cpus, cpus->timer_fd, TIMER_ID);
     if (ret == 0)
         ret = listen_to(cpus, cpus->signal_fd, SIGNAL_ID);
+    if (ret == 0)
+        ret = listen_to(cpus, cpus->suspect_fd, SUSPECT_ID);
     return ret != 0 ? ret : listen_to(cpus, cpus->stop_fd, STOP_ID);
 }
 
@@ -203,7 +219,7 @@ static int start_threads(struct xp_cpus *cpus)
 static void destroy(struct xp_cpus *cpus)
 {
     const uint64_t one = 1;
-    const int fds[] = {cpus->epoll_fd, cpus->timer_fd, cpus->signal_fd, cpus->stop_fd, cpus->watch_fd};
+    const int fds[] = {cpus->epoll_fd, cpus->timer_fd, cpus->signal_fd, cpus->stop_fd, cpus->suspect_fd, cpus->watch_fd};
     atomic_store_explicit(&cpus->stop, true, memory_order_release);
     (void)!write(cpus->stop_fd, &one, sizeof one);
     if (cpus->has_watcher)
@@ -222,20 +238,20 @@ static void destroy(struct xp_cpus *cpus)
     free(cpus);
 }
 
-int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const uint32_t *host_cpus, uint32_t nr)
+int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const char *dispatch, const uint32_t *host_cpus, uint32_t nr)
 {
     const struct xp_sched_class *class = xp_sched_class_named(scheduler);
-    if (class == NULL || nr == 0 || nr > XP_CPUS_MAX || hv->cpus != NULL)
+    const struct xp_hand *hand = xp_hand_named(dispatch);
+    if (class == NULL || hand == NULL || nr == 0 || nr > XP_CPUS_MAX || hv->cpus != NULL)
         return -XEN_EINVAL;
-    int ret = xp_class_allowed();
-    if (ret != 0)
+    if (hand->allowed() != 0)
         return -XEN_EPERM;
     struct xp_cpus *cpus = calloc(1, sizeof *cpus);
     if (cpus == NULL)
         return -XEN_ENOMEM;
-    *cpus = (struct xp_cpus){.hv = hv, .nr = nr, .epoll_fd = -1, .timer_fd = -1, .signal_fd = -1, .stop_fd = -1,
+    *cpus = (struct xp_cpus){.hv = hv, .hand = hand, .nr = nr, .suspect_fd = -1, .epoll_fd = -1, .timer_fd = -1, .signal_fd = -1, .stop_fd = -1,
                              .timer_at = XP_FOREVER, .watch_fd = xp_watch_begin(), .cpu = calloc(nr, sizeof *cpus->cpu)};
-    ret = cpus->cpu == NULL ? -XEN_ENOMEM : xp_sched_init(&cpus->sched, class, nr, NULL);
+    int ret = cpus->cpu == NULL ? -XEN_ENOMEM : xp_sched_init(&cpus->sched, class, nr, NULL);
     for (uint32_t i = 0; ret == 0 && i < nr; i++)
         cpus->cpu[i] = (struct xp_cpu){.cpus = cpus, .nr = i, .host = (int32_t)host_cpus[i]};
     if (ret == 0)

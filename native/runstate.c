@@ -2,6 +2,7 @@
 #include "runstate.h"
 
 #include "abi.h"
+#include "cpu_look.h"
 #include "dispatch.h"
 #include "guestmem.h"
 
@@ -115,7 +116,8 @@ int xp_domain_paused(struct xp_hv *hv, xp_domid_t domid, bool paused)
 {
     xp_hv_lock(hv);
     struct xp_domain *d = xp_hv_domain(hv, domid);
-    if (d != NULL) {
+    int ret = d == NULL ? -XEN_ESRCH : xp_cpu_pause(d, paused);
+    if (ret == 0) {
         int64_t now = xp_hv_system_time(hv);
         struct xp_vcpu *v = &d->vcpu;
         if (paused && v->paused_since == 0) {
@@ -128,5 +130,5 @@ int xp_domain_paused(struct xp_hv *hv, xp_domid_t domid, bool paused)
         xp_runstate_tell(d, paused ? RUNSTATE_offline : RUNSTATE_running);
     }
     xp_hv_unlock(hv);
-    return d == NULL ? -XEN_ESRCH : 0;
+    return ret;
 }

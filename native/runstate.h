@@ -39,7 +39,7 @@ void xp_runstate_called(struct xp_domain *d);
 
 void xp_runstate_destroy(struct xp_domain *d);
 
-/* Domain0 has stopped or continued its process. -XEN_ESRCH. */
+/* Domain0 stops its process, or lets it go on. -XEN_ESRCH. */
 int xp_domain_paused(struct xp_hv *hv, xp_domid_t domid, bool paused);
 
 #endif

@@ -5,15 +5,13 @@ On one CPU (cpus=1), so that the host keeps another for this process and whateve
 
 import os
 import signal
-import time
 
 import psutil
 import pytest
-from helpers import Deadline, require, until
+from helpers import require, until
+from scheduled import contended, hog, policy, shares, state, threads
 
 import xenproc
-
-S = 1_000_000_000
 
 
 def may_schedule() -> bool:
@@ -36,54 +34,6 @@ def scheduled(own_machine):
         return own_machine(scheduler=scheduler, cpus=cpus, **more)
 
     return start
-
-
-def hog(g):
-    """[guest] Never block, never yield, until told to end."""
-    while True:
-        for _ in range(20_000):
-            pass
-
-
-def threads(g, nr):
-    """[guest] As hog, in `nr` threads that hold no lock of Python's."""
-    import hashlib
-    import threading
-
-    data = bytes(1 << 20)
-
-    def work():
-        while True:
-            hashlib.sha256(data).digest()
-
-    for _ in range(nr - 1):
-        threading.Thread(target=work, daemon=True).start()
-    work()
-
-
-def policy(dom):
-    """Return (policy, priority) of a domain's first thread."""
-    return os.sched_getscheduler(dom.pid), os.sched_getparam(dom.pid).sched_priority
-
-
-def ran_ns(*doms):
-    """Return how long each process has run, all its threads."""
-    return [time.clock_gettime_ns((~dom.pid << 3) | 2) for dom in doms]
-
-
-def contended(hv):
-    return hv.info()["scheduler"]["contended"]
-
-
-def shares(doms, seconds):
-    """Return what part of one CPU each got in the next `seconds` s."""
-    begin, before = time.monotonic_ns(), ran_ns(*doms)
-    limit = Deadline(seconds)
-    while limit.left() > 0:
-        time.sleep(min(0.05, limit.left()))
-    after = ran_ns(*doms)
-    took = time.monotonic_ns() - begin      # never less than what lies between the two counts
-    return [(last - first) / took for last, first in zip(after, before, strict=True)]
 
 
 @pytest.mark.parametrize("scheduler", ["bvt", "rr"])
@@ -142,7 +92,7 @@ def test_stopped_by_somebody_else(scheduled):
     doms = [hv.create(hog) for _ in range(3)]
     until(lambda: contended(hv), "contention")
     os.kill(doms[0].pid, signal.SIGSTOP)
-    until(lambda: _state(doms[0]) == "T", "the stop")
+    until(lambda: state(doms[0]) == "T", "the stop")
     got = shares(doms, 0.8)
     assert got[0] < 0.01 and all(abs(share - 1 / 2) < 0.06 for share in got[1:]), got
     os.kill(doms[0].pid, signal.SIGCONT)
@@ -150,17 +100,12 @@ def test_stopped_by_somebody_else(scheduled):
     assert all(abs(share - 1 / 3) < 0.06 for share in got), got
 
 
-def _state(dom):
-    with open(f"/proc/{dom.pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0]
-
-
 def test_paused_by_domain0(scheduled):
     hv = scheduled()
     doms = [hv.create(hog) for _ in range(3)]
     until(lambda: contended(hv), "contention")
     doms[0].pause()
-    until(lambda: _state(doms[0]) == "T", "the stop")
+    until(lambda: state(doms[0]) == "T", "the stop")
     assert shares(doms[:1], 0.2)[0] < 0.01
     doms[0].unpause()
     assert shares(doms[:1], 1.0)[0] > 0.25

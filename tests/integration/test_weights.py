@@ -141,7 +141,7 @@ def test_the_tools_show_and_set_them(bvt, tmp_path):
     rows = json.loads(run(list_domains, "--json"))["hypervisors"][0]["domains"]
     assert [(row["weight"], row["warp_ns"]) for row in rows[1:]] == [(1024, 0), (128, 10 * MS)]
     until(lambda: contended(hv), "contention")
-    assert re.search(r"scheduler +: bvt on 1 CPUs, contended, \d waiting", run(info))
+    assert re.search(r"scheduler +: bvt by (class|stop) on 1 CPUs, contended, \d waiting", run(info))
     pytest.importorskip("matplotlib")
     run(sched_plot, str(tmp_path / "s.png"), "--seconds", "0.4")
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")

@@ -52,7 +52,7 @@ def scheduler(found: dict[str, Any] | None) -> str:
         return "none: the host's kernel"
     now = f"contended, {found['waiting']} waiting" if found["contended"] else "not contended"
     return (
-        f"{found['name']} on {found['cpus']} CPUs, {now}; {found['switches']} switches, {found['blocks']} blocks, "
+        f"{found['name']} by {found['dispatch']} on {found['cpus']} CPUs, {now}; {found['switches']} switches, {found['blocks']} blocks, "
         f"{found['wakes']} wakes"
     )
 

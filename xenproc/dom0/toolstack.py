@@ -42,6 +42,7 @@ class Hypervisor:
         register: bool = True,
         scheduler: str | None = None,
         cpus: int | Iterable[int] | None = None,
+        dispatch: str | None = None,
     ) -> None:
         """Start one.
 
@@ -50,7 +51,8 @@ class Hypervisor:
         briefly before it sleeps. preload: modules that guests find imported already. register: let `xenproc list` and
         other processes of this user find it (dom0/registry.py). scheduler: who shares out the CPUs among domains when there are
         more that want to run than CPUs: "bvt" (Borrowed Virtual Time), "rr" (round robin), or None: the host's kernel. cpus: on
-        how many of the host's CPUs, or on which; default all.
+        how many of the host's CPUs, or on which; default all. dispatch: how decisions are carried out, "class" (real-time classes, needs
+        CAP_SYS_NICE) or "stop" (whoever waits is stopped, needs nothing); default the first where it is allowed.
 
         Raises ConfigError (a bad argument) or EnvironmentLacks (no room, no namespaces, ...), before anything is touched.
         """
@@ -64,6 +66,7 @@ class Hypervisor:
             "may_spin": spin and (os.cpu_count() or 1) > 1,
             "preload": list(preload),
             "scheduler": scheduler,
+            "dispatch": dispatch,
             "cpus": cpus if cpus is None or isinstance(cpus, int) else sorted(set(cpus)),
             "sys_path": [os.path.abspath(path) for path in sys.path if os.path.exists(path or ".")],
         }, register)

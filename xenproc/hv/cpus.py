@@ -9,6 +9,7 @@ from xenproc.errors import ConfigError, EnvironmentLacks
 from xenproc.native import check, ffi, lib
 
 SCHEDULERS = ("bvt", "rr")
+DISPATCHES = ("class", "stop")
 
 
 def host_cpus(cpus: Any) -> list[int]:
@@ -26,17 +27,22 @@ def host_cpus(cpus: Any) -> list[int]:
     raise ConfigError(f"cpus: expected 1 to {len(ours)}, or some of {ours}, got {cpus!r}")
 
 
-def start(core: Any, scheduler: str | None, cpus: Any) -> None:
-    """Schedule domains from now on; scheduler None: the host's kernel alone does. Raises ConfigError, EnvironmentLacks."""
+def start(core: Any, scheduler: str | None, cpus: Any, dispatch: str | None = None) -> None:
+    """Schedule domains from now on; scheduler None: the host's kernel alone does. dispatch None: by the better way that is allowed.
+
+    Raises ConfigError, EnvironmentLacks.
+    """
+    if dispatch is not None and dispatch not in DISPATCHES:
+        raise ConfigError(f"dispatch: expected one of {', '.join(DISPATCHES)} or None, got {dispatch!r}")
     if scheduler is None:
         return
     if scheduler not in SCHEDULERS:
         raise ConfigError(f"scheduler: expected one of {', '.join(SCHEDULERS)} or None, got {scheduler!r}")
     hosts = host_cpus(cpus)
-    ret = lib.xp_cpus_start(core, scheduler.encode(), hosts, len(hosts))
+    ret = lib.xp_cpus_start(core, scheduler.encode(), ffi.NULL if dispatch is None else dispatch.encode(), hosts, len(hosts))
     if ret == -errno.EPERM:
         raise EnvironmentLacks(
-            "scheduler: real-time classes are refused here: run as root, or with CAP_SYS_NICE and RLIMIT_RTPRIO"
+            "dispatch: real-time classes are refused here: run as root, or with CAP_SYS_NICE, or take dispatch='stop'"
         )
     check(ret, "xp_cpus_start")
 
@@ -50,9 +56,9 @@ def info(core: Any) -> dict[str, Any] | None:
     nobody = ffi.new("struct xp_spent_info *")
     lib.xp_domain_spent_info(core, 0, nobody)
     return {
-        "name": ffi.string(out.scheduler).decode(),
+        "name": ffi.string(out.scheduler).decode(), "dispatch": ffi.string(out.dispatch).decode(),
         "cpus": out.nr_cpus, "contended": bool(out.contended), "waiting": out.nr_waiting, "watches": bool(out.watches),
         "contentions": out.nr_contended, "switches": out.nr_switches, "blocks": out.nr_blocks, "wakes": out.nr_wakes,
-        "slices": out.nr_slices, "ran_ns": out.ran_ns,
+        "slices": out.nr_slices, "strayed": out.nr_strayed, "stalls": out.nr_stalls, "stalled_ns": out.stalled_ns, "ran_ns": out.ran_ns,
         "uncharged_ns": nobody.hypervisor_ns,
     }

@@ -332,8 +332,7 @@ class HypervisorProcess:
     def pause(self, domid: int, stop: bool) -> None:
         """Stop or continue a domain's process. Raises NoSuchDomain."""
         record = self.find(domid)
-        signal.pidfd_send_signal(record.pidfd, signal.SIGSTOP if stop else signal.SIGCONT)
-        lib.xp_domain_paused(self.core, domid, stop)
+        check(lib.xp_domain_paused(self.core, domid, stop), "pause", domid)
         record.paused = stop
 
     def shutdown(self, domid: int, reason: str) -> None:
