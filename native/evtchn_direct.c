@@ -4,6 +4,7 @@
 #include "evtchn_direct.h"
 
 #include "direct.h"
+#include "mm_audit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -235,4 +236,17 @@ uint32_t xp_direct_retry(struct xp_domain *d, uint32_t max)
     if (*at != NULL && at != &d->direct_held)
         rotate(d, at);
     return d->nr_direct_held;
+}
+
+void xp_direct_count(struct xp_domain *d, struct xp_mm_counts *counts)
+{
+    for (xp_port_t port = 0; d->nr_evtchns > 0 && port < XP_MAX_EVTCHNS; port++) {
+        const struct xp_evtchn *chn = xp_evtchn_of(d, port);
+        if (chn == NULL)
+            break;
+        if (xp_direct_given(chn))
+            counts[chn->direct->mfn.v].refs++;
+    }
+    for (const struct xp_direct_end *end = d->direct_held; end != NULL; end = end->next)
+        counts[end->page->mfn.v].refs++;
 }

@@ -3,7 +3,7 @@
  *
  * Private memory of the hypervisor; no guest sees it. Laid out for the typing rules of page tables and descriptors:
  * one type at a time, changed only at count zero, as in Xen's mm.c (see also PAPER: "page types").
- *   1. A frame's ref_count is 1 for its allocation plus 1 for each mapping, direct page end and I/O in flight.
+ *   1. A frame's ref_count is 1 for its allocation plus 1 for each mapping, direct page end and what else mm_audit.h counts.
  *   2. A frame becomes free only when ref_count reaches 0, and is handed out again only after it was scrubbed.
  *   3. The owner keeps a frame until then, dead or alive: a dead domain's frame that a peer still maps is a zombie.
  * Callers hold the hypervisor's lock, except for xp_frames_scrub's clearing of frames that nobody else can reach.

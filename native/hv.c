@@ -10,6 +10,7 @@
 #include "evtchn.h"
 #include "grant.h"
 #include "m2p.h"
+#include "mm_audit.h"
 #include "pagelist.h"
 #include "template.h"
 

@@ -1,6 +1,5 @@
 /*
- * mm.c: what is done to a domain's page tables as a whole: flushes counted, everything dropped at its end, and the audit
- * that counts all references anew. See mm.h.
+ * mm.c: what is done to a domain's page tables as a whole: whose turn it is, flushes counted, everything dropped at its end. See mm.h.
  *
  * Tour M:160
  */
@@ -8,12 +7,8 @@
 #include "domain.h"
 #include "guestmem.h"
 #include "hypercall.h"
-#include "maptrack.h"
 #include "shadow.h"
-#include "template.h"
 #include "writable_pt.h"
-
-#include <stdlib.h>
 
 #define TEARDOWN_LOOK 8192u      /* frames looked through a step: some 50 us */
 
@@ -115,87 +110,4 @@ int xp_mm_teardown(struct xp_domain *d)
         if (xp_mm_put_table(d, root) != 0 || xp_mm_spent(d, 1))
             return 1;
     return mm->nr_pinned > 0;
-}
-
-/* ---- audit ---- */
-
-/* A frame of another domain's: by way of a grant alone. Of a domain that ends the handles go first. */
-bool xp_mm_is_foreign(struct xp_domain *d, uint64_t mfn, bool writes)
-{
-    return d->hv->frames.table[mfn].owner != d->domid && d->state != XP_DS_DYING && !xp_maptrack_maps(d, xp_mfn(mfn), writes);
-}
-
-/* Returns how many entries reach a frame that they must not. */
-static uint64_t count_table(struct xp_domain *d, uint64_t mfn, struct xp_mm_counts *counts)
-{
-    uint64_t foreign = 0;
-    const struct xp_frame *frame = &d->hv->frames.table[mfn];
-    const struct xp_paging_mode *m = d->mm.mode;
-    const void *table = xp_mm_table(d, xp_mfn(mfn));
-    for (uint32_t i = 0; i < m->level[xp_type_level(frame->type)].nr; i++) {
-        uint64_t entry = xp_pt_read(m, table, i), to = xp_pte_mfn(m, entry);
-        bool hole = i >= m->level[xp_type_level(frame->type)].hole_first && xp_mm_slot_fixed(&d->mm, frame->type, i) &&
-                    i < m->level[xp_type_level(frame->type)].hole_end;
-        if ((entry & XP_PTE_PRESENT) == 0 || hole || to >= d->hv->frames.nr || to == mfn)
-            continue;
-        counts[to].refs++;
-        counts[to].types += frame->type != XP_FT_L1 || (entry & XP_PTE_RW) != 0;
-        foreign += xp_mm_is_foreign(d, to, (entry & XP_PTE_RW) != 0);
-    }
-    return foreign;
-}
-
-static void count_roots(const struct xp_domain *d, struct xp_mm_counts *counts)
-{
-    const struct xp_mm *mm = &d->mm;
-    const xp_mfn_t roots[] = {mm->base, mm->user_base};
-    for (size_t i = 0; i < 2; i++)
-        if (roots[i].v != 0) {
-            counts[roots[i].v].refs++;
-            counts[roots[i].v].types++;
-        }
-    for (uint32_t i = 0; i < mm->nr_gdt; i++) {
-        counts[mm->gdt[i].v].refs++;
-        counts[mm->gdt[i].v].types++;
-    }
-}
-
-/* Tables and descriptor pages have no other users than these; writable frames may have (grants, event pages). */
-static bool agrees(const struct xp_frame *frame, struct xp_mm_counts c)
-{
-    bool exact = xp_type_is_table(frame->type) || frame->type >= XP_FT_SHADOWED || frame->type == XP_FT_SEG;
-    c.refs += (frame->flags & XP_FF_ALLOCATED) != 0;
-    if ((frame->flags & XP_FF_PINNED) != 0) {
-        c.refs++;
-        c.types++;
-    }
-    return c.refs <= frame->ref_count && (exact ? c.types == frame->type_count : c.types <= frame->type_count) &&
-           (frame->type_count == 0) == (frame->type == XP_FT_NONE);
-}
-
-uint64_t xp_mm_audit(struct xp_hv *hv)
-{
-    struct xp_frames *f = &hv->frames;
-    struct xp_mm_counts *counts = calloc(f->nr, sizeof *counts);
-    uint64_t broken = 0;
-    if (counts == NULL)
-        return 0;                /* cannot tell */
-    for (uint32_t i = 0; i < XP_MAX_DOMAINS; i++) {
-        if (hv->domains[i] == NULL || hv->domains[i]->mm.mode == NULL)
-            continue;
-        if (hv->domains[i]->mm.nr_work > 0) {
-            free(counts);        /* half done: nothing adds up until it is finished */
-            return 0;
-        }
-        count_roots(hv->domains[i], counts);
-        if (hv->domains[i]->shadow != NULL)
-            broken += xp_shadow_audit(hv->domains[i], counts);
-    }
-    for (uint64_t i = 1; i < f->nr; i++)
-        if (f->table[i].owner < XP_OWNERS && xp_type_is_table(f->table[i].type))
-            broken += count_table(hv->domains[f->table[i].owner], i, counts);
-    for (uint64_t i = 1; i < f->nr; i++)
-        broken += f->table[i].owner < XP_OWNERS && !agrees(&f->table[i], counts[i]);
-    free(counts);
-    return broken;
 }

@@ -183,15 +183,4 @@ int xp_mm_set_ad(struct xp_domain *d, uint64_t va, uint64_t nr);
 /* One step of dropping everything; the domain makes no calls any more. 1: more, 0: done. */
 int xp_mm_teardown(struct xp_domain *d);
 
-/*
- * The machine's tables counted anew: number of frames whose counts are not what refers to them, and of entries that reach
- * a frame of another domain without a grant. For tests and audit.
- */
-uint64_t xp_mm_audit(struct xp_hv *hv);
-
-/* What refers to a frame, as the audit finds it. */
-struct xp_mm_counts { uint32_t refs, types; };
-/* May no entry of d's name this frame: another's, and no handle maps it so? */
-bool xp_mm_is_foreign(struct xp_domain *d, uint64_t mfn, bool writes);
-
 #endif

@@ -106,6 +106,7 @@ static inline void xp_shadow_forget(struct xp_domain *d, xp_mfn_t mfn)
 }
 
 /* The references that shadows hold, counted into counts; returns how many entries or pages are not what they must be. */
+struct xp_mm_counts;
 uint64_t xp_shadow_audit(struct xp_domain *d, struct xp_mm_counts *counts);
 
 /* ---- between the four ---- */

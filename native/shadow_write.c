@@ -8,6 +8,7 @@
 
 #include "abi.h"
 #include "hypercall.h"
+#include "mm_audit.h"
 
 #include <stdlib.h>
 #include <string.h>

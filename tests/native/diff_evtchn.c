@@ -361,7 +361,7 @@ int main(int argc, char **argv)
         if (m.f.step % 8 == 0)
             compare(&m);
         if (m.f.step % 4096 == 0)
-            SAME(&m.f, hvtest_audit(m.t), 0);
+            SAME(&m.f, hvtest_audit(m.t) + hvtest_mm_audit(m.t), 0);
     }
     hvtest_destroy(m.t);
     (void)printf("%" PRIu64 " steps: %" PRIu64 " accepted, %" PRIu64 " refused, %" PRIu64 " failures let in\n", steps,

@@ -247,7 +247,7 @@ int main(int argc, char **argv)
             compare(&m);
         if (m.f.step % 4096 == 0) {
             compare_memory(&m);
-            SAME(&m.f, hvtest_audit(m.t), 0);
+            SAME(&m.f, hvtest_audit(m.t) + hvtest_mm_audit(m.t), 0);
         }
     }
     hvtest_destroy(m.t);

@@ -19,7 +19,7 @@ CACHE = ROOT / "build" / "hvtest"
 # The real thing; hv.c, domain.c, park.c and window.c are played by hvtest.c.
 TESTED = ["evtchn.c", "evtchn_op.c", "evtchn_direct.c", "grant.c", "grant_entry.c", "grant_op.c", "grant_host.c",
           "grant_map.c", "grant_transfer.c", "maptrack.c", "memory.c", "m2p.c", "pagelist.c", "reservation.c", "exchange.c",
-          "tables.c", "mm.c", "mmu_update.c", "mmuext.c", "segment.c", "ad.c",
+          "tables.c", "mm.c", "mm_audit.c", "mmu_update.c", "mmuext.c", "segment.c", "ad.c",
           "writable_pt.c", "shadow.c", "shadow_entry.c", "shadow_walk.c", "shadow_write.c"]
 USED = ["walk.c", "fixup.c", "frames.c", "paging.c", "template.c", "guestmem.c",
         "direct.c", "gtrace.c", "sem.c", "spin.c", "wakefd.c", "trace.c"]

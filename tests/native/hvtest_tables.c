@@ -6,6 +6,7 @@
 #include "abi.h"
 #include "hypercall.h"
 #include "m2p.h"
+#include "mm_audit.h"
 #include "template.h"
 #include "writable_pt.h"
 

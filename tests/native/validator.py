@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from native import hvtest_build as harness
 
-FILES = ["tables.c", "leaf.h", "mmu_update.c", "mmuext.c", "segment.c", "mm.c", "template.c", "paging.c", "ad.c",
-         "grant_host.c", "grant_map.c"]
+FILES = ["tables.c", "leaf.h", "mmu_update.c", "mmuext.c", "segment.c", "mm.c", "mm_audit.c", "template.c", "paging.c", "ad.c",
+         "grant_host.c", "grant_map.c", "writable_pt.c"]
 UNIT = ["tests/unit/test_tables.py", "tests/unit/test_leaf_runs.py", "tests/unit/test_mmuext.py", "tests/unit/test_segments.py",
-        "tests/unit/test_tables_edges.py", "tests/unit/test_tables_steps.py", "tests/property/test_grant_entries.py",
+        "tests/unit/test_tables_edges.py", "tests/unit/test_tables_steps.py", "tests/unit/test_writable_pt.py",
+        "tests/property/test_grant_entries.py",
         "tests/unit/test_grant_counts.py", "tests/property/test_grant_machine.py::test_every_outcome_by_hand",
         "tests/property/test_grant_cases.py"]
 PROGRAMS = ["diff_tables", "fuzz_tables"]
@@ -37,14 +39,25 @@ def includes(path: Path) -> set[str]:
     return found
 
 
-def explained(path: Path) -> dict[tuple[str, str, str], str]:
-    """Read survivors.txt: (file, old line, new line) -> why no test can tell them apart."""
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that no test can tell from the original; lines with single spaces."""
+
+    file: str
+    function: str
+    old: str
+    new: str
+
+
+def explained(path: Path) -> dict[Survivor, str]:
+    """Read survivors.txt: which -> why."""
     found = {}
     for block in path.read_text().split("\n\n"):
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         if lines:
-            file, old, new, *why = lines
-            found[file, old.removeprefix("- "), new.removeprefix("+ ")] = " ".join(why)
+            where, old, new, *why = lines
+            file, _, function = where.partition(" ")
+            found[Survivor(file, function, old.removeprefix("- "), new.removeprefix("+ "))] = " ".join(why)
     return found
 
 
@@ -78,13 +91,13 @@ class Build:
         subprocess.run(command, check=True, cwd=source.parent, capture_output=True, timeout=120)
 
     def _link(self, out: Path, sources: list[str], replaced: dict[str, Path], *flags: str) -> Path:
-        objects = [str(replaced.get(name, self.object_of(name))) for name in sources]
+        objects = [str(replaced.get(name, self.object_of(name))) for name in [*sources, *(replaced.keys() - set(sources))]]
         command = ["gcc", *self.link_flags, *flags, *objects, "-o", str(out), *harness.WRAPS, "-lpthread"]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         return out
 
     def program(self, name: str, out: Path, replaced: dict[str, Path]) -> Path:
-        """Link a driver; replaced: other objects by name of source."""
+        """Link a driver; replaced: other objects by name of source, and more."""
         return self._link(out, [path.name for path in harness.SOURCES] + [f"{name}.c"], replaced)
 
     def module(self, out: Path, replaced: dict[str, Path]) -> Path:

@@ -140,7 +140,7 @@ class Lockstep:
     # ---- comparing everything ----
 
     def compare(self) -> None:
-        assert lib.hvtest_audit(self.real.t) == 0
+        assert lib.hvtest_audit(self.real.t) == lib.hvtest_mm_audit(self.real.t) == 0
         for d in self.model.domains.values():
             self._compare_domain(d)
         for channel, mfn in self.mfn.items():

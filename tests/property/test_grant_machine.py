@@ -288,6 +288,10 @@ def test_every_outcome_by_hand(both):
     both.write_entry(1, 7, 1, 3, own[1][4])
     assert maps(both, 3, 1, 7) == model.OKAY
     assert maps(both, 3, 1, 7) == model.NO_DEVICE_SPACE
+    both.create(4, {"max_grant_frames": 1, "max_maptrack": 4})
+    both.write_entry(1, 8, 1, 4, own[1][4])
+    assert maps(both, 4, 1, 8, 2, 3 << 12) == both.mmu_update(4, 4, own[4][3] << 12 | 3) == model.OKAY
+    assert both.replace(4, 0, 3 << 12, 4 << 12) == model.EAGAIN         # drawn in some runs alone
 
 
 @pytest.mark.timeout(300)

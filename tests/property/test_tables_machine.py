@@ -5,6 +5,7 @@ shows, base pointers, and the C's own audit. The C does each call in steps of a 
 operations were accepted, and (test_every_pair) every operation was seen with each of its errors.
 """
 
+import os
 import random
 from array import array
 from collections import Counter
@@ -399,7 +400,7 @@ class Lockstep:
 
 
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-HISTORIES = 34          # of each part in each mode
+HISTORIES = int(os.environ.get("XENPROC_HISTORIES", "34"))        # of each part in each mode; fewer for each mutant
 STEPS = 500             # of a history
 SEEN: Counter = Counter()
 

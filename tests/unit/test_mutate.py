@@ -1,10 +1,12 @@
 """scripts/mutate.py makes the changes it says, and leaves alone what it says."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import mutate
+import workshop
 from native.hvtest_build import HERE, NATIVE
 
 from native import validator
@@ -63,6 +65,19 @@ def test_names_are_unique_and_the_validator_has_many():
     assert nr > 1500
 
 
-def test_survivors_are_explained():
+def test_every_explained_survivor_is_a_mutant_still():
+    """Fails when a line has changed or gone, or its function: then the explanation is to be looked at, and written anew or deleted."""
     explained = validator.explained(HERE / "survivors.txt")
-    assert explained and all(file in validator.FILES and old != new and why for (file, old, new), why in explained.items())
+    there = {one.which for one in workshop.all_mutants()}
+    assert explained and all(one.old != one.new and why for one, why in explained.items())
+    stale = [f"{one.file} {one.function}: {one.old}" for one in explained if one not in there]
+    assert not stale, "explained, but no mutant any more:\n" + "\n".join(stale)
+
+
+def test_an_explanation_of_another_line_or_function_is_stale():
+    """What the test above compares: all four parts."""
+    (one, *_) = (one.which for one in workshop.all_mutants() if one.mutant.file == "ad.c")
+    there = {other.which for other in workshop.all_mutants()}
+    assert one in there
+    for change in ({"file": "mm.c"}, {"function": "other"}, {"old": one.old + " "}, {"new": one.new + ";"}):
+        assert replace(one, **change) not in there
