@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from xenproc.abi import Hypercall, MmuExt
 from xenproc.abi.trap import CallbackFlag, CallbackOp, CallbackType, SegBase
-from xenproc.errors import HypercallError, PageFault, XenprocError
+from xenproc.errors import ConfigError, HypercallError, PageFault, XenprocError
+from xenproc.guest.evtchn import Events
 from xenproc.guest.hypercall import Hypercalls, Line
 from xenproc.guest.memory import Memory, Pages
 from xenproc.native import ffi, lib
@@ -78,10 +79,11 @@ class Context:
 class Cpu:
     """The one virtual CPU of a domain. For one thread."""
 
-    def __init__(self, calls: Hypercalls, memory: Memory, shared_info: Any, page: Any, paging: str) -> None:
+    def __init__(self, calls: Hypercalls, memory: Memory, events: Events, page: Any, paging: str) -> None:
         self._calls = calls
         self._page = page
-        self._shared_info = shared_info
+        self._events, self._shared_info = events, events.shared_info
+        self._event_callback: Callable[[Cpu, Frame], Any] | None = None
         self._user = _USER_SELECTORS.get(paging, _USER_SELECTORS_32)
         self._kernel = _KERNEL_SELECTORS.get(paging, _KERNEL_SELECTORS_32)
         self.kernel_ring = 3 if paging == "x86_64" else 1
@@ -189,6 +191,8 @@ class Cpu:
         fields = {"type": kind, "flags": CallbackFlag.mask_events if masks_events else 0, "address": self._address_of(handler)}
         with self._calls.struct("struct xen_callback_register", **fields) as (address, _):
             self._calls.call(Hypercall.callback_op, CallbackOp.register, address, op="callback_op")
+        if kind == CallbackType.event:
+            self._event_callback = handler
 
     def set_fast_trap(self, vector: int) -> None:
         """Let system calls by `vector` go straight to their handler (0: none). Its gate must have dpl 3 and mask no events.
@@ -303,6 +307,39 @@ class Cpu:
             return handler(self, Frame(EVENT, 0, 0, ring, (), False, self.user_rsp))
         finally:
             self._page.gst_user = user
+
+    def deliver_events(self) -> int:
+        """Enter the event callback while an upcall is pending and not masked, masked meanwhile, as Xen does; return how often.
+
+        One that leaves evtchn_upcall_pending set is entered again, as there. 0 without a callback (CALLBACKTYPE_event).
+        """
+        vcpu, nr = self._shared_info.vcpu_info[0], 0
+        while self._event_callback is not None and vcpu.evtchn_upcall_pending and not vcpu.evtchn_upcall_mask:
+            vcpu.evtchn_upcall_mask = 1
+            try:
+                self.upcall(self._event_callback)
+            finally:
+                vcpu.evtchn_upcall_mask = 0         # the way back: as it was
+            nr += 1
+        return nr
+
+    def unmask_events(self) -> int:
+        """Let upcalls in; those that are pending enter the callback at once. Return how often it was entered."""
+        self._shared_info.vcpu_info[0].evtchn_upcall_mask = 0
+        return self.deliver_events()
+
+    def wait_events(self, timeout: float | None = 5.0) -> int:
+        """Let upcalls in and wait for one, as SCHEDOP_block does, and enter the event callback; return how often.
+
+        Raises Timeout, ConfigError (there is no callback).
+        """
+        if self._event_callback is None:
+            raise ConfigError("wait_events: no event callback is registered (set_callback(CallbackType.event, ...))")
+        nr = self.unmask_events()
+        if not nr:
+            self._events.wait_upcall(timeout)
+            nr = self.deliver_events()
+        return nr
 
     def use_fpu(self) -> None:
         """Use floating point: vector 7 if the task-switched flag is set."""

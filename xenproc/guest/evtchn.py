@@ -7,6 +7,7 @@ only the two ends map. An EventChannel is interdomain and direct unless said oth
 
 import contextlib
 import os
+import select
 import socket
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from xenproc.errors import Timeout
 from xenproc.guest.hypercall import MODES, Hypercalls
 from xenproc.native import check, ffi, lib
 from xenproc.units import PAGE_SHIFT, timeout_ns
+
+_POLL_MS = 60_000       # poll(2) takes no more than an int
 
 
 class Events:
@@ -131,6 +134,18 @@ class Events:
                 if self.take(port):
                     found.append(port)
         return found
+
+    def wait_upcall(self, timeout: float | None = 5.0) -> None:
+        """Wait until an upcall is pending, whatever port it is of; nothing is cleared but the descriptor. Raises Timeout."""
+        end, watch = lib.xp_now_ns() + timeout_ns(timeout), select.poll()
+        watch.register(self.fileno(), select.POLLIN)
+        while not self.shared_info.vcpu_info[0].evtchn_upcall_pending:
+            left = end - lib.xp_now_ns()
+            if left <= 0:
+                raise Timeout("no event in time")
+            watch.poll(min(left // 1_000_000 + 1, _POLL_MS))
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.fileno())
 
     # ---- direct delivery ----
 

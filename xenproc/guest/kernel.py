@@ -84,7 +84,7 @@ class Guest:
         if self._cpu is None:
             from xenproc.guest.cpu import Cpu
 
-            self._cpu = Cpu(self.hypercalls, self.memory, self.events.shared_info, self._page, self.paging)
+            self._cpu = Cpu(self.hypercalls, self.memory, self.events, self._page, self.paging)
         return self._cpu
 
     def hypercall(self, nr: int, *args: int) -> int:
