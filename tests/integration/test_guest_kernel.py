@@ -42,6 +42,26 @@ def test_fork_wait_exit(hv, mode):
     assert end["status"] == 5 and end["lost"] == 0
 
 
+def test_waitpid(hv):
+    """One child among several, in whatever order they end; WNOHANG; who is no child."""
+
+    def init(sys, out):
+        r, w = sys.pipe()
+        slow = sys.fork(lambda sys: sys.read(r, 1)[0])
+        quick = sys.fork(lambda sys: 5)
+        out.append([sys.waitpid(slow, 1), sys.waitpid(quick) == (quick, 5), sys.waitpid(-1, 1)])
+        other = sys.fork(lambda sys: 6)
+        sys.write(w, b"x")
+        out.append([sys.waitpid(slow) == (slow, ord("x")), sys.waitpid(other) == (other, 6)])
+        out.append([sys.raw(7, slow, 0, 0), sys.raw(7, -1, 0, 1), sys.raw(7, 0, 0, 0), sys.raw(7, -2, 0, 0), sys.raw(7, -1, 0, 2)])
+        before = sys.uptime()
+        while sys.uptime() < before + 2:
+            pass
+
+    end = boot(hv, init)
+    assert end["out"] == [[[0, 0], True, [0, 0]], [True, True], [-ECHILD, -ECHILD, -EINVAL, -EINVAL, -EINVAL]] and end["lost"] == 0
+
+
 def test_exec(hv):
     """Another program, with its data and zeros behind it, in fresh memory; files stay, handlers do not."""
     from xenproc.guest.minikernel.process import Program
@@ -244,7 +264,7 @@ def test_calls_that_make_no_sense(hv):
     def init(sys, out):
         out += [sys.raw(), sys.raw(999), sys.raw("read"), sys.raw(None), sys.raw(20, 1), sys.raw(3, 0), sys.raw(3, "a", 0, 0)]
         out += [sys.raw(2), sys.raw(2, 5), sys.raw(11, 5), sys.raw(90, 1 << 70, 3), sys.raw(48, 10, "x"), sys.raw(3, 1 << 63, 0, 1)]
-        out += [sys.raw(162, -5), sys.raw(42, 1), sys.raw(7, 1)]
+        out += [sys.raw(162, -5), sys.raw(42, 1), sys.raw(7, -1, 1, 0)]
 
     end = boot(hv, init)
     assert end["out"] == [-ENOSYS] * 4 + [-EINVAL] * 8 + [-9, -EINVAL, -EFAULT, -ECHILD] and end["lost"] == 0

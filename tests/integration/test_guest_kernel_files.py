@@ -35,6 +35,28 @@ def test_descriptors(hv):
     assert end["console"] == "line 1\nand another\nfrom a child\nstill open\n" and end["lost"] == 0
 
 
+def test_dup2(hv):
+    """A shell's way: what was open there is closed, a pipe's end too; the same descriptor is left alone."""
+
+    def init(sys, out):
+        r, w = sys.pipe()
+
+        def child(sys):
+            sys.dup2(w, 1)
+            sys.close(w)
+            sys.print("by way of 1")
+
+        sys.fork(child)
+        sys.dup2(r, 9)
+        sys.close(r)
+        out.append([sys.dup2(w, w), sys.dup2(2, w)])            # closes the last end for writing but the child's
+        out.append([sys.read(9).decode(), sys.read(9).decode(), sys.wait()[1]])
+        out.append([sys.raw(63, 8, 1), sys.raw(63, 1, 16), sys.raw(63, 1, -1), sys.raw(63, 8, 8)])
+
+    end = boot(hv, init)
+    assert end["out"] == [[4, 4], ["by way of 1\n", "", 0], [-EBADF] * 4] and end["lost"] == 0
+
+
 # ---- pipes ----
 
 

@@ -14,7 +14,7 @@ NUMBERS = st.one_of(
     st.sampled_from([4096, 8192, 65536, 1 << 20, 1 << 30]), st.integers(-(1 << 66), 1 << 66),
 )
 ANYTHING = st.one_of(NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.sampled_from([None, "name", b"bytes", 1.5, (), True]))
-CALLS = [1, 2, 3, 4, 6, 7, 11, 20, 37, 41, 42, 48, 64, 90, 91, 119, 125, 158, 445, 162, 0, 500]
+CALLS = [1, 2, 3, 4, 6, 7, 11, 20, 37, 41, 42, 48, 63, 64, 90, 91, 119, 125, 158, 445, 446, 162, 0, 500]
 A_CALL = st.tuples(st.sampled_from(CALLS), st.lists(ANYTHING, max_size=3))
 SENSIBLE = st.sampled_from([
     (42, [HEAP]), (90, [8192, 3]), (91, [0x1000_0000, 4096]), (125, [0x1000_0000, 4096, 1]), (445, [4096]), (445, [-4096]), (41, [1]),

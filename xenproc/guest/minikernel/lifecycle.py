@@ -131,25 +131,30 @@ def exit_(kernel: "Kernel", process: Process, status: int) -> None:
     kernel.sched.signal(process.parent, Signal.CHLD)
 
 
-def _reap(kernel: "Kernel", parent: Process) -> tuple[int, int] | None:
-    """Take a child that has ended off the table; return (pid, status)."""
+def _reap(kernel: "Kernel", parent: Process, pid: int = -1) -> tuple[int, int] | None:
+    """Take a child that has ended (-1: any) off the table; return (pid, status)."""
     for child in parent.children:
-        if child.state is State.ZOMBIE:
+        if child.state is State.ZOMBIE and pid in (-1, child.pid):
             parent.children.remove(child)
             del kernel.table[child.pid]
             return child.pid, child.status
     return None
 
 
-def wait(kernel: "Kernel", parent: Process) -> tuple[int, int]:
-    """Wait for a child to end; return (pid, status: what it said, or minus the signal). Raises Refused (ECHILD), Interrupted."""
-    while (found := _reap(kernel, parent)) is None:
-        if not parent.children:
+def wait(kernel: "Kernel", parent: Process, pid: int = -1, block: bool = True) -> tuple[int, int]:
+    """Wait for a child (-1: any) to end; return (pid, status: what it said, or minus the signal), (0, 0) if it shall not block.
+
+    Raises Refused (ECHILD), Interrupted.
+    """
+    while (found := _reap(kernel, parent, pid)) is None:
+        if not any(pid in (-1, child.pid) for child in parent.children):
             raise Refused(errno.ECHILD)
+        if not block:
+            return 0, 0
         try:
             kernel.sched.sleep_on(parent)
         except Interrupted:
-            if not any(child.state is State.ZOMBIE for child in parent.children):
+            if not any(child.state is State.ZOMBIE and pid in (-1, child.pid) for child in parent.children):
                 raise           # else it was SIGCHLD, and there is something to return
     return found
 

@@ -20,6 +20,7 @@ from xenproc.guest.minikernel.vm import BadAddress, Refused
 if TYPE_CHECKING:
     from xenproc.guest.minikernel.kernel import Kernel
 
+WNOHANG = 1
 _MAX_ARGS = 16                  # of exec
 _LONGEST = 1 << 20              # bytes of one read or write; a longer one is shortened
 
@@ -32,13 +33,14 @@ class Call(IntEnum):
     read = 3
     write = 4
     close = 6
-    wait = 7
+    waitpid = 7
     exec = 11
     getpid = 20
     kill = 37
     dup = 41
     pipe = 42
     signal = 48
+    dup2 = 63
     getppid = 64
     mmap = 90
     munmap = 91
@@ -46,7 +48,8 @@ class Call(IntEnum):
     mprotect = 125
     sched_yield = 158
     nanosleep = 162
-    sbrk = 445                  # Linux has brk; xv6 has this
+    sbrk = 445                  # Linux has brk; xv6 has this, and the next
+    uptime = 446
 
 
 # ---- processes ----
@@ -76,12 +79,14 @@ def exec_(kernel: "Kernel", process: Process, name_at: int, args_at: int) -> int
     return lifecycle.exec_(kernel, process, name.decode(errors="replace"), args)
 
 
-def wait(kernel: "Kernel", process: Process, status_at: int) -> int:
-    """Wait for a child; its pid. Its status is written at an address, as 4 bytes, unless that is 0."""
-    pid, status = lifecycle.wait(kernel, process)
-    if status_at:
+def waitpid(kernel: "Kernel", process: Process, pid: int, status_at: int, options: int) -> int:
+    """Wait for a child (-1: any); its pid, or 0 if none has ended and WNOHANG is given. Its status goes to an address, if that is not 0."""
+    if options & ~WNOHANG or (pid != -1 and pid <= 0):
+        raise Refused(errno.EINVAL)
+    found, status = lifecycle.wait(kernel, process, pid, not options & WNOHANG)
+    if found and status_at:
         kernel.traps.copy_out(process, status_at, status.to_bytes(4, "little", signed=True))
-    return pid
+    return found
 
 
 def getpid(kernel: "Kernel", process: Process) -> int:
@@ -108,6 +113,11 @@ def nanosleep(kernel: "Kernel", process: Process, ns: int) -> int:
     while kernel.g.clock.system_time() < until:
         kernel.sched.sleep_on(process.context, until)
     return 0
+
+
+def uptime(kernel: "Kernel", process: Process) -> int:
+    """Ticks of the timer since the kernel has run."""
+    return kernel.sched.nr_ticks
 
 
 # ---- signals ----
@@ -191,6 +201,19 @@ def dup(kernel: "Kernel", process: Process, fd: int) -> int:
     return new
 
 
+def dup2(kernel: "Kernel", process: Process, fd: int, new: int) -> int:
+    """Make a descriptor one of the same file, whatever it was of before; itself."""
+    file = _file(process, fd)
+    if not 0 <= new < MAX_FILES:
+        raise Refused(errno.EBADF)
+    if new != fd:
+        file.get()
+        if new in process.files:
+            close(kernel, process, new)
+        process.files[new] = file
+    return new
+
+
 def pipe(kernel: "Kernel", process: Process, fds_at: int) -> int:
     """A pipe; the descriptors of its ends, for reading and for writing, are written at an address, 4 bytes each."""
     if len(process.files) + 2 > MAX_FILES:
@@ -232,9 +255,11 @@ def sbrk(kernel: "Kernel", process: Process, change: int) -> int:
 
 # number -> (what does it, its arguments: i a number, o anything, * any more)
 CALLS: dict[int, tuple[Callable[..., Any], str]] = {
-    Call.exit: (exit_, "i"), Call.fork: (fork, "o*"), Call.exec: (exec_, "ii"), Call.wait: (wait, "i"),
+    Call.exit: (exit_, "i"), Call.fork: (fork, "o*"), Call.exec: (exec_, "ii"), Call.waitpid: (waitpid, "iii"),
     Call.getpid: (getpid, ""), Call.getppid: (getppid, ""), Call.sched_yield: (sched_yield, ""), Call.nanosleep: (nanosleep, "i"),
     Call.kill: (kill, "ii"), Call.signal: (signal, "ii"), Call.sigreturn: (sigreturn, ""),
-    Call.read: (read, "iii"), Call.write: (write, "iii"), Call.close: (close, "i"), Call.dup: (dup, "i"), Call.pipe: (pipe, "i"),
+    Call.read: (read, "iii"), Call.write: (write, "iii"), Call.close: (close, "i"), Call.dup: (dup, "i"), Call.dup2: (dup2, "ii"),
+    Call.pipe: (pipe, "i"),
     Call.mmap: (mmap, "ii"), Call.munmap: (munmap, "ii"), Call.mprotect: (mprotect, "iii"), Call.sbrk: (sbrk, "i"),
+    Call.uptime: (uptime, ""),
 }

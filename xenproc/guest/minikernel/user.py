@@ -166,9 +166,17 @@ class Sys:
 
         Raises OSError: ECHILD, EINTR.
         """
+        return self.waitpid(-1)
+
+    def waitpid(self, pid: int, options: int = 0) -> tuple[int, int]:
+        """Wait for this child, -1: any; options: WNOHANG, (0, 0) if it has not ended. As wait; raises OSError: EINVAL, too."""
         with self._on_stack(4) as at:
-            pid = self._call(Call.wait, at)
-            return pid, int.from_bytes(self.load(at, 4), "little", signed=True)
+            found = self._call(Call.waitpid, pid, at, options)
+            return found, int.from_bytes(self.load(at, 4), "little", signed=True) if found else 0
+
+    def uptime(self) -> int:
+        """How often the timer has ticked."""
+        return self._call(Call.uptime)
 
     def getpid(self) -> int:
         """This process's number."""
@@ -227,6 +235,10 @@ class Sys:
     def dup(self, fd: int) -> int:
         """Return another descriptor of the same file. Raises OSError: EBADF, EMFILE."""
         return self._call(Call.dup, fd)
+
+    def dup2(self, fd: int, new: int) -> int:
+        """Make `new` another descriptor of fd's file; what it was is closed. Raises OSError: EBADF."""
+        return self._call(Call.dup2, fd, new)
 
     def pipe(self) -> tuple[int, int]:
         """Return the descriptors of a new pipe, for reading and for writing. Raises OSError: EMFILE."""
