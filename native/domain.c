@@ -14,6 +14,7 @@
 #include "pagelist.h"
 #include "park.h"
 #include "runstate.h"
+#include "shadow.h"
 #include "start.h"
 
 #include <errno.h>
@@ -116,9 +117,14 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     xp_vcpu_init(d);
     (void)snprintf(d->name, sizeof d->name, "%s", plan->name);
     int ret = take_pages(d, plan->nr_pages);
-    if (ret == 0 && (ret = take_hv_pages(d)) != 0)
-        while (d->page_list != XP_FRAME_END)
-            release_list(d);
+    if (ret == 0 && plan->shadow_pages > 0)
+        ret = xp_shadow_enable(d, plan->shadow_pages);
+    if (ret == 0)
+        ret = take_hv_pages(d);
+    if (ret != 0)
+        (void)xp_shadow_teardown(d);
+    while (ret != 0 && d->page_list != XP_FRAME_END)
+        release_list(d);
     if (ret != 0) {
         free(d);
         return ret;
@@ -180,6 +186,8 @@ int xp_domain_give(struct xp_hv *hv, xp_domid_t domid, uint64_t *cursor, uint64_
         ret = xp_window_give(&d->window, d->call_mfn, 1, false);
         if (ret == 0)
             ret = xp_window_give(&d->window, d->shared_info_mfn, 1, false);
+        if (ret == 0)
+            ret = xp_shadow_give(d);
     }
     uint32_t at = *cursor == 0 ? d->page_list : table[*cursor - 1].next;
     for (uint64_t done = 0; ret == 0 && at != XP_FRAME_END && done < max;) {

@@ -272,8 +272,11 @@ static __attribute__((noinline)) int failed_access(struct xp_mmu *m, uint64_t va
                                                    struct xp_fault_info *f)
 {
     int said = 0;
-    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && (said = ask(m, f)) == 0; i++)
+    uint64_t at = f->va;
+    for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && (said = ask(m, f)) == 0; i = f->va == at ? i + 1 : 0) {
+        at = f->va;              /* each page of a long access has its looks */
         ret = attempt(m, va, own, len, access, f);
+    }
     if (ret == -XEN_EFAULT && said == 1)
         return store_words(m, va, own, len, access, f) == 0 ? 0 : count(m, ret, f);
     if (ret == -XEN_EFAULT && (access & XP_PF_W) != 0 && store_for_us(m, va, own, len, f) == 0)

@@ -1,6 +1,6 @@
 /*
  * pagetable.h: a look at a live domain's page tables: the way from its base pointer to an address, with the frames on it.
- * For people (`xenproc pagetable`); takes the hypervisor's lock itself. Validated tables alone are read.
+ * For people (`xenproc pagetable`); takes the hypervisor's lock itself. Validated tables alone are read, or in shadow mode the guest's own.
  */
 #ifndef XP_PAGETABLE_H
 #define XP_PAGETABLE_H

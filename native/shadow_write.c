@@ -55,7 +55,8 @@ int64_t xp_shadow_store(struct xp_domain *d, struct xp_call *call)
     else
         ret = xp_shadow_end(d, mfn.v) ? 1 : -XEN_EPERM;
     call->progress = ret == 0;
-    return ret == 0 && !xp_shadow_settle(d) ? XP_CALL_AGAIN : ret;
+    bool settled = xp_shadow_settle(d);
+    return ret == 0 && !settled ? XP_CALL_AGAIN : ret;
 }
 
 int xp_shadow_update(struct xp_domain *d, xp_mfn_t mfn, uint32_t index, uint64_t entry, bool preserve_ad)

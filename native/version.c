@@ -44,6 +44,8 @@ static int64_t get_features(struct xp_domain *d, uint64_t va)
         return -XEN_EINVAL;
     /* What a paravirtual guest gets of Xen and we keep. */
     info.submap = 1u << XENFEAT_mmu_pt_update_preserve_ad | 1u << XENFEAT_gnttab_map_avail_bits;
+    if (d->shadow != NULL)
+        info.submap |= 1u << XENFEAT_writable_page_tables;
     return put(d, va, &info, sizeof info);
 }
 

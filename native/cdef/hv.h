@@ -16,6 +16,7 @@ struct xp_domain_plan {
     struct xp_limits limits;
     uint32_t sif_flags;
     uint32_t paging;
+    uint32_t shadow_pages;
 };
 
 struct xp_domain_process {

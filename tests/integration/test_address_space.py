@@ -25,8 +25,9 @@ def use(g) -> list:
 
 @pytest.mark.parametrize("without", [(), ("window",)])
 @pytest.mark.parametrize("mode", MODES)
-def test_loads_and_stores(hv, mode, without):
-    found = hv.create(use, memory="1M", paging=mode, without=without).wait()
+@pytest.mark.parametrize("shadow", [False, True])
+def test_loads_and_stores(hv, mode, without, shadow):
+    found = hv.create(use, memory="1M", paging=mode, without=without, shadow=shadow).wait()
     assert found == ["across an edge", "across an edge", ord("!"), found[3], True, mode] and found[3] <= 3
 
 
@@ -46,8 +47,9 @@ def bits(g) -> list:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_accessed_and_dirty_are_set_as_hardware_does(hv, mode):
-    assert hv.create(bits, memory="1M", paging=mode).wait()[:3] == [0, 0x20, 0x60]
+@pytest.mark.parametrize("shadow", [False, True])
+def test_accessed_and_dirty_are_set_as_hardware_does(hv, mode, shadow):
+    assert hv.create(bits, memory="1M", paging=mode, shadow=shadow).wait()[:3] == [0, 0x20, 0x60]
 
 
 def faults(g) -> list:
@@ -76,8 +78,9 @@ def faults(g) -> list:
     return [*found, fault(lambda: space.read(VA, 1)), undone, fault(lambda: space.write(VA + 8192, b"x", user=True))]
 
 
-def test_faults(hv):
-    missing, across, readonly, kernels, gone, undone, allowed = hv.create(faults, memory="1M").wait()
+@pytest.mark.parametrize("shadow", [False, True])
+def test_faults(hv, shadow):
+    missing, across, readonly, kernels, gone, undone, allowed = hv.create(faults, memory="1M", shadow=shadow).wait()
     assert missing[:3] == [14, 0, VA + 4096] and "kernel read at 0x8401000: it is not present" in missing[3]
     assert across[:3] == [14, 2, VA + 4096] and undone
     assert readonly[:3] == [14, 3, VA + 8192] and "it forbids that" in readonly[3]

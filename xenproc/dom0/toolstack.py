@@ -84,6 +84,7 @@ class Hypervisor:
         private_memory: int | str = "1G",
         limits: dict[str, int] | None = None,
         paging: str = "x86_64",
+        shadow: bool = False,
         cpus: Iterable[int] | None = None,
         weight: int | None = None,
         warp: scheduling.Warp | None = None,
@@ -99,7 +100,8 @@ class Hypervisor:
         limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board. cpus: host CPUs it may run on (as
         xl.cfg's cpus); default all. weight, warp: its share of the CPUs where there is a scheduler, 256 unless said, and how far it
         may borrow virtual time: "20ms" of CPU time, or (that, limit, period) (docs/bvt.md). paging: how its page tables are read:
-        "x86_64", "x86_32p" (PAE) or "x86_32" (two levels).
+        "x86_64", "x86_32p" (PAE) or "x86_32" (two levels). shadow: they are not validated; the hypervisor walks shadows of them, made of
+        frames beside the reservation, as many as xl gives (docs/page-tables.md).
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """
@@ -111,6 +113,7 @@ class Hypervisor:
             "private_memory": pages(private_memory, "private_memory") * 4096,
             "limits": limits or {},
             "paging": paging,
+            "shadow": shadow,
             "cmdline": cmdline,
             "without": sorted(without),
             "cpus": None if cpus is None else sorted(set(cpus)),

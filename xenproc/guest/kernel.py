@@ -65,6 +65,7 @@ class Guest:
         self._cpu: Cpu | None = None
         self._page = page
         self.paging: str = plan.get("paging", "x86_64")
+        self.shadow: bool = plan.get("shadow", False)
 
     def __repr__(self) -> str:
         return f"<domain {self.domid} {self.name!r}>"

@@ -89,6 +89,7 @@ class AddressSpace:
         self.link = ffi.new("struct xp_mmu_link *")
         scratch = ffi.cast("void *", self.queue.scratch)
         lib.xp_mmu_connect(self.mmu, self.link, self._g.hypercalls.core, scratch, int(timeout * 1e9))
+        self.link.shadow = self._g.shadow
         if isinstance(self.queue, DirectWrites):
             self.queue.connect(self.link, self._size)
 
