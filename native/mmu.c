@@ -20,6 +20,7 @@ struct xp_mmu *xp_mmu_new(uint32_t mode, void *base, uint64_t nr, uint32_t sets,
         free(m);
         return NULL;
     }
+    m->region_shift = m->space.mode->level[2].shift;
     m->top = xp_mfn(UINT64_MAX >> XP_PAGE_SHIFT);
     m->asid = UNTAGGED;
     m->generation = &m->never;
@@ -81,9 +82,8 @@ static int pay(struct xp_mmu *m, const struct xp_walk *w, uint64_t va, struct xp
     return 0;
 }
 
-/* The walk that pays. 0 and the page's machine address. */
-static __attribute__((noinline)) int walk(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *page, uint32_t *denied,
-                                          struct xp_fault_info *f)
+/* The walk that pays. 0 and the page's machine address | what is denied. */
+static __attribute__((noinline)) int walk(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *page, struct xp_fault_info *f)
 {
     struct xp_walk w;
     int ret = xp_walk(&m->space, m->top, va, access, &w, f);
@@ -91,44 +91,41 @@ static __attribute__((noinline)) int walk(struct xp_mmu *m, uint64_t va, uint32_
         ret = pay(m, &w, va, f);
     if (ret != 0)
         return ret;
-    *page = w.maddr;
-    *denied = w.denied;
+    *page = w.maddr | w.denied;
     if ((access & XP_PF_W) == 0 && (w.step[1].entry & XP_PTE_DIRTY) == 0)
-        *denied |= XP_PF_W;
+        *page |= XP_PF_W;
     return 0;
 }
 
 /* The quick walk, from a table found before if there is one; else what it finds is kept. */
-static inline uint64_t walk_quick(struct xp_mmu *m, uint64_t va, uint32_t access, uint32_t *denied)
+static inline uint64_t walk_quick(struct xp_mmu *m, uint64_t va, uint32_t access)
 {
-    uint32_t shift = m->space.mode->level[2].shift;
+    uint32_t shift = m->region_shift;
     uint64_t region = va >> shift << shift | m->asid;
     struct xp_tlb_table *known = xp_tlb_table(&m->tlb, region, shift);
-    struct xp_leaf leaf;
     if (known->tag == region) {
         m->nr_short++;
-        return xp_walk_leaf(&m->space, (struct xp_leaf){.mfn = known->mfn, .denied = known->denied}, va, access, denied);
+        return xp_walk_leaf(&m->space, known->leaf, va, access);
     }
-    uint64_t page = xp_walk_quick(&m->space, m->top, va, access, denied, &leaf);
-    if (page != UINT64_MAX)
-        *known = (struct xp_tlb_table){.tag = region, .mfn = leaf.mfn, .denied = leaf.denied};
-    return page;
+    struct xp_found found = xp_walk_quick(&m->space, m->top, va, access);
+    if (found.page != UINT64_MAX)
+        *known = (struct xp_tlb_table){.tag = region, .leaf = found.leaf};
+    return found.page;
 }
 
-/* Not in the TLB, or not for this: the walk decides. */
-static inline int miss(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
+/* Not in its set of the TLB, or not for this: the walk decides. */
+static inline int miss(struct xp_mmu *m, struct xp_tlb_entry *set, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
 {
-    uint32_t denied = 0;
     m->tlb.nr_misses++;
     m->nr_walks++;
-    uint64_t page = walk_quick(m, va, access, &denied);
+    uint64_t page = walk_quick(m, va, access);
     if (__builtin_expect(page == UINT64_MAX, 0)) {
-        int ret = walk(m, va, access, &page, &denied, f);
+        int ret = walk(m, va, access, &page, f);
         if (ret != 0)
             return ret;
     }
-    xp_tlb_insert(&m->tlb, (va & XP_PAGE_MASK) | m->asid, (uint64_t)(uintptr_t)(m->space.base + page) | denied);
-    *p = m->space.base + page + (va & ~XP_PAGE_MASK);
+    xp_tlb_insert(&m->tlb, set, (va & XP_PAGE_MASK) | m->asid, (uint64_t)(uintptr_t)m->space.base + page);
+    *p = m->space.base + (page & XP_PAGE_MASK) + (va & ~XP_PAGE_MASK);
     return 0;
 }
 
@@ -142,15 +139,22 @@ static inline void look_at_generation(struct xp_mmu *m)
 }
 
 /* Whatever xp_mmu_hit did not know: it is not the first way, or that one denies it, or nothing of the TLB holds any more. */
-static __attribute__((noinline)) int far(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
+static inline int not_first(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
 {
     look_at_generation(m);
-    const struct xp_tlb_entry *e = xp_tlb_find_behind(&m->tlb, (va & XP_PAGE_MASK) | m->asid);
+    uint64_t tag = (va & XP_PAGE_MASK) | m->asid;
+    struct xp_tlb_entry *set = xp_tlb_set(&m->tlb, tag);
+    const struct xp_tlb_entry *e = xp_tlb_find_behind(&m->tlb, set, tag);
     if (e == NULL || (e->page & access) != 0)
-        return miss(m, va, access, p, f);
+        return miss(m, set, va, access, p, f);
     m->tlb.nr_hits++;
     *p = (uint8_t *)(uintptr_t)((e->page & XP_PAGE_MASK) | (va & ~XP_PAGE_MASK));
     return 0;
+}
+
+static __attribute__((noinline)) int far(struct xp_mmu *m, uint64_t va, uint32_t access, uint8_t **p, struct xp_fault_info *f)
+{
+    return not_first(m, va, access, p, f);
 }
 
 static __attribute__((noinline)) int count(struct xp_mmu *m, int ret, const struct xp_fault_info *f)
@@ -166,14 +170,24 @@ static int ask(struct xp_mmu *m, struct xp_fault_info *f)
     return m->missing == NULL || f->vector != XP_VECTOR_page_fault ? -XEN_EFAULT : m->missing(m->context, f);
 }
 
-int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
+static __attribute__((noinline)) int translate_again(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, int ret,
+                                                     struct xp_fault_info *f)
 {
-    uint8_t *p;
-    int ret = far(m, va, access, &p, f);
+    uint8_t *p = NULL;
     for (uint32_t i = 0; i < LOOKS && ret == -XEN_EFAULT && ask(m, f) == 0; i++)
         ret = far(m, va, access, &p, f);
     if (ret != 0)
         return count(m, ret, f);
+    *maddr = (uint64_t)(p - m->space.base);
+    return 0;
+}
+
+int xp_mmu_translate_far(struct xp_mmu *m, uint64_t va, uint32_t access, uint64_t *maddr, struct xp_fault_info *f)
+{
+    uint8_t *p;
+    int ret = not_first(m, va, access, &p, f);
+    if (__builtin_expect(ret != 0, 0))
+        return translate_again(m, va, access, maddr, ret, f);
     *maddr = (uint64_t)(p - m->space.base);
     return 0;
 }

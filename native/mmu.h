@@ -41,6 +41,7 @@ struct xp_mmu {
     struct xp_space space;
     xp_mfn_t top;                /* the base pointer */
     uint32_t asid;               /* tag of the address space, 1 to 4095 */
+    uint32_t region_shift;       /* what a table of level 1 maps: 1 << this */
     uint32_t seen;               /* the generation that the TLB is of */
     const _Atomic uint32_t *generation; /* [HV], or `never` */
     _Atomic uint32_t never;      /* stays 0: nobody watches */

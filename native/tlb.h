@@ -42,8 +42,7 @@ struct xp_tlb_entry { uint64_t tag, page; };
 /* A table of level 1: what it maps begins at tag's address. */
 struct xp_tlb_table {
     uint64_t tag;                /* as an entry's; 0: none */
-    uint64_t mfn;
-    uint32_t denied;             /* by the entries above it together */
+    uint64_t leaf;               /* its machine address | what the entries above it deny together */
 };
 
 struct xp_tlb {
@@ -67,9 +66,9 @@ static inline struct xp_tlb_entry *xp_tlb_set(const struct xp_tlb *t, uint64_t t
 }
 
 /* Looks behind the first way; what is found there changes places with the first. */
-static inline struct xp_tlb_entry *xp_tlb_find_behind(const struct xp_tlb *t, uint64_t tag)
+static inline struct xp_tlb_entry *xp_tlb_find_behind(const struct xp_tlb *t, struct xp_tlb_entry *set, uint64_t tag)
 {
-    struct xp_tlb_entry *set = xp_tlb_set(t, tag), *end = set + t->ways;
+    struct xp_tlb_entry *end = set + t->ways;
     for (struct xp_tlb_entry *e = set + 1; e < end; e++) {
         if (e->tag == tag) {
             struct xp_tlb_entry found = *e;
@@ -84,13 +83,13 @@ static inline struct xp_tlb_entry *xp_tlb_find_behind(const struct xp_tlb *t, ui
 static inline struct xp_tlb_entry *xp_tlb_find(const struct xp_tlb *t, uint64_t tag)
 {
     struct xp_tlb_entry *e = xp_tlb_set(t, tag);
-    return __builtin_expect(e->tag == tag, 1) ? e : xp_tlb_find_behind(t, tag);
+    return __builtin_expect(e->tag == tag, 1) ? e : xp_tlb_find_behind(t, e, tag);
 }
 
-/* After xp_tlb_find(tag), or find_behind: over what it found, or in front. */
-static inline void xp_tlb_insert(struct xp_tlb *t, uint64_t tag, uint64_t page)
+/* After xp_tlb_find(tag), or find_behind, in its set: over what it found, or in front. */
+static inline void xp_tlb_insert(struct xp_tlb *t, struct xp_tlb_entry *set, uint64_t tag, uint64_t page)
 {
-    struct xp_tlb_entry *set = xp_tlb_set(t, tag), *e = set + (t->ways - 1);
+    struct xp_tlb_entry *e = set + (t->ways - 1);
     if (set->tag != tag) {
         if (e->tag != 0) {
             t->turn = t->turn + 1 < t->ways ? t->turn + 1 : t->ways > 1;

@@ -11,17 +11,21 @@
 
 static bool is_pdpte(const struct xp_paging_mode *m, uint32_t level) { return m->levels == 3 && level == 3; }
 
+/* Bits that no present entry of this level has. */
+static inline __attribute__((always_inline)) uint64_t reserved_of(uint32_t levels, uint32_t level)
+{
+    uint64_t bits = level > 1 ? XP_PTE_PSE : 0;
+    return levels != 3 ? bits : bits | (level == 3 ? RESERVED_PDPTE : BITS_52_TO_62);
+}
+
 int xp_space_init(struct xp_space *s, uint32_t mode, void *base, uint64_t nr)
 {
     const struct xp_paging_mode *m = xp_paging_mode(mode);
-    if (m == NULL || ((uintptr_t)base & ~XP_PAGE_MASK) != 0)
+    if (m == NULL || ((uintptr_t)base & ~XP_PAGE_MASK) != 0 || nr > UINT64_MAX >> XP_PAGE_SHIFT)
         return -XEN_EINVAL;
-    *s = (struct xp_space){.mode = m, .base = base, .nr = nr};
-    for (uint32_t level = 1; level <= m->levels; level++) {
-        s->reserved[level] = level > 1 ? XP_PTE_PSE : 0;
-        if (m->levels == 3)
-            s->reserved[level] |= is_pdpte(m, level) ? RESERVED_PDPTE : BITS_52_TO_62;
-    }
+    *s = (struct xp_space){.mode = m, .base = base, .nr = nr, .end = nr << XP_PAGE_SHIFT};
+    for (uint32_t level = 1; level <= m->levels; level++)
+        s->reserved[level] = reserved_of(m->levels, level);
     return 0;
 }
 
@@ -70,67 +74,79 @@ int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access
     return 0;
 }
 
-/* One entry, which must be sound and have A; its frame and, over what *no has, what it denies. UINT64_MAX: it is not. */
-static inline __attribute__((always_inline)) uint64_t step(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t levels,
-                                                           uint32_t level, bool wide, uint64_t *entry, uint32_t *no)
+/* What entries were seen to have: all of them, any of them. What they deny together is made of that once, at the end. */
+struct seen { uint64_t all, any; };
+
+static inline uint32_t denied_by(struct seen seen)
+{
+    return (~(uint32_t)seen.all & (XP_PTE_RW | XP_PTE_USER)) | (uint32_t)(seen.any >> 63) * XP_PF_I;
+}
+
+/* An entry of the table at this machine address, which must be sound and have A: where it leads. UINT64_MAX: it is not. */
+static inline __attribute__((always_inline)) uint64_t step(const struct xp_space *s, uint64_t table, uint64_t va, uint32_t levels,
+                                                           uint32_t level, bool wide, struct seen *seen, uint64_t *entry)
 {
     uint32_t bits = wide ? 9 : 10, shift = XP_PAGE_SHIFT + bits * (level - 1);
     bool pdpte = levels == 3 && level == 3;
     uint32_t index = (uint32_t)(va >> shift) & (pdpte ? 3 : (1u << bits) - 1);
-    const uint8_t *table = s->base + (mfn << XP_PAGE_SHIFT);
-    *entry = xp_fix_load_or_0(table + (wide ? 8u : 4u) * index, wide);
-    mfn = (*entry & (wide ? 0x000ffffffffff000ull : 0xfffff000u)) >> XP_PAGE_SHIFT;
+    *entry = xp_fix_load_or_0(s->base + table + (wide ? 8u : 4u) * index, wide);
     uint64_t must = pdpte ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
-    if ((*entry & (must | s->reserved[level])) != must || mfn >= s->nr)
+    uint64_t to = *entry & (wide ? 0x000ffffffffff000ull : 0xfffff000u);
+    if ((*entry & (must | reserved_of(levels, level))) != must || to >= s->end)
         return UINT64_MAX;
-    if (!pdpte)
-        *no |= xp_pte_denies(*entry);
-    return mfn;
+    if (!pdpte) {
+        seen->all &= *entry;
+        seen->any |= *entry;
+    }
+    return to;
 }
 
-/* From the table of level 1 at mfn on; no: what is denied above it. */
-static inline __attribute__((always_inline)) uint64_t last(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t access,
-                                                           uint32_t no, uint32_t *denied, uint32_t levels, bool wide)
+/* From a table of level 1 on. */
+static inline __attribute__((always_inline)) uint64_t last(const struct xp_space *s, uint64_t leaf, uint64_t va, uint32_t access,
+                                                           uint32_t levels, bool wide)
 {
+    struct seen seen = {.all = UINT64_MAX};
     uint32_t code = wide ? access : access & ~XP_PF_I;
-    uint64_t entry;
-    mfn = step(s, mfn, va, levels, 1, wide, &entry, &no);
-    if (mfn == UINT64_MAX || (no & code) != 0 || ((entry & XP_PTE_DIRTY) == 0 && (access & XP_PF_W) != 0))
+    uint64_t entry, page = step(s, leaf & XP_PAGE_MASK, va, levels, 1, wide, &seen, &entry);
+    uint32_t no = denied_by(seen) | ((uint32_t)leaf & (XP_PAGE_SIZE - 1));
+    bool clean = (entry & XP_PTE_DIRTY) == 0;
+    if (page == UINT64_MAX || (no & code) != 0 || (clean && (access & XP_PF_W) != 0))
         return UINT64_MAX;
-    *denied = no | ((entry & XP_PTE_DIRTY) == 0 ? XP_PF_W : 0);
-    return mfn << XP_PAGE_SHIFT;
+    return page | no | (clean ? XP_PF_W : 0);
 }
 
 /* Inlined once for each mode, its levels and entries then being constants. */
-static inline __attribute__((always_inline)) uint64_t quick(const struct xp_space *s, uint64_t mfn, uint64_t va, uint32_t access,
-                                                            uint32_t *denied, struct xp_leaf *leaf, uint32_t levels, bool wide)
+static inline __attribute__((always_inline)) struct xp_found quick(const struct xp_space *s, uint64_t top, uint64_t va, uint32_t access,
+                                                                   uint32_t levels, bool wide)
 {
-    uint32_t no = 0;
-    uint64_t entry;
-    if ((levels == 4 ? (uint64_t)((int64_t)(va << 16) >> 16) != va : va >> 32 != 0) || mfn >= s->nr)
-        return UINT64_MAX;
+    struct seen seen = {.all = UINT64_MAX};
+    uint64_t entry, table = top << XP_PAGE_SHIFT;
+    if ((levels == 4 ? (uint64_t)((int64_t)(va << 16) >> 16) != va : va >> 32 != 0) || top >= s->nr)
+        return (struct xp_found){.page = UINT64_MAX};
 #pragma GCC unroll 4
     for (uint32_t level = levels; level > 1; level--) {
-        mfn = step(s, mfn, va, levels, level, wide, &entry, &no);
-        if (mfn == UINT64_MAX)
-            return UINT64_MAX;
+        table = step(s, table, va, levels, level, wide, &seen, &entry);
+        if (table == UINT64_MAX)
+            return (struct xp_found){.page = UINT64_MAX};
     }
-    *leaf = (struct xp_leaf){.mfn = mfn, .denied = no};
-    return last(s, mfn, va, access, no, denied, levels, wide);
+    table |= denied_by(seen);
+    return (struct xp_found){.page = last(s, table, va, access, levels, wide), .leaf = table};
 }
 
-uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied, struct xp_leaf *leaf)
+struct xp_found xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access)
 {
     switch (s->mode->levels) {
-    case 2: return quick(s, top.v, va, access, denied, leaf, 2, false);
-    case 3: return quick(s, top.v, va, access, denied, leaf, 3, true);
-    default: return quick(s, top.v, va, access, denied, leaf, 4, true);
+    case 2: return quick(s, top.v, va, access, 2, false);
+    case 3: return quick(s, top.v, va, access, 3, true);
+    default: return quick(s, top.v, va, access, 4, true);
     }
 }
 
-uint64_t xp_walk_leaf(const struct xp_space *s, struct xp_leaf leaf, uint64_t va, uint32_t access, uint32_t *denied)
+uint64_t xp_walk_leaf(const struct xp_space *s, uint64_t leaf, uint64_t va, uint32_t access)
 {
-    if (s->mode->entry_size == 4)
-        return last(s, leaf.mfn, va, access, leaf.denied, denied, 2, false);
-    return last(s, leaf.mfn, va, access, leaf.denied, denied, s->mode->levels, true);
+    switch (s->mode->levels) {
+    case 2: return last(s, leaf, va, access, 2, false);
+    case 3: return last(s, leaf, va, access, 3, true);
+    default: return last(s, leaf, va, access, 4, true);
+    }
 }

@@ -19,11 +19,11 @@
 struct xp_space {
     const struct xp_paging_mode *mode;
     uint8_t *base;
-    uint64_t nr;                 /* frames */
+    uint64_t nr, end;            /* frames; the machine address behind the last */
     uint64_t reserved[XP_PAGING_LEVELS + 1];
 };
 
-/* mode: enum xp_paging. -XEN_EINVAL: no such mode, or base is not a page's. */
+/* mode: enum xp_paging. -XEN_EINVAL: no such mode, base is not a page's, or no machine has so many frames. */
 int xp_space_init(struct xp_space *s, uint32_t mode, void *base, uint64_t nr);
 
 /* As x86 numbers its exceptions. */
@@ -59,16 +59,16 @@ static inline uint32_t xp_pte_denies(uint64_t entry)
     return low | (uint32_t)(entry >> 63) * XP_PF_I;
 }
 
-/* A table of level 1 that a walk came to, and what the entries above it deny together. */
-struct xp_leaf { uint64_t mfn; uint32_t denied; };
+/* A page, and the table of level 1 that its entry is in; each with what is denied on the way to it in the low bits, as a TLB has it. */
+struct xp_found { uint64_t page, leaf; };
 
 /*
- * The walk of nearly always: the page's machine address and *denied if every entry is there, sound, has A (for a write D) and
- * lets the access, and then *leaf too; UINT64_MAX in every other case: then xp_walk knows.
+ * The walk of nearly always: both, if every entry is there, sound, has A (for a write D) and lets the access; in every other case
+ * page is UINT64_MAX: then xp_walk knows.
  */
-uint64_t xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access, uint32_t *denied, struct xp_leaf *leaf);
+struct xp_found xp_walk_quick(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access);
 
-/* The same from the table of level 1 on that an earlier such walk found, for an address that it maps. */
-uint64_t xp_walk_leaf(const struct xp_space *s, struct xp_leaf leaf, uint64_t va, uint32_t access, uint32_t *denied);
+/* The same from the table of level 1 on that an earlier such walk found, for an address that it maps: the page. */
+uint64_t xp_walk_leaf(const struct xp_space *s, uint64_t leaf, uint64_t va, uint32_t access);
 
 #endif

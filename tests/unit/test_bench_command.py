@@ -53,6 +53,8 @@ OWED = {
     "tlb": {
         "tlb_hit_ns": {"at_most": 3},
         "walk2_ns": {"at_most": 20},
+        "walk3_ns": None,
+        "chase2_ns": None,
         "walk4_ns": {"at_most": 40},
         "walk_over_chase": {"at_most": 1.5},
         "walk_over_memcpy": {"at_least": 0.8},

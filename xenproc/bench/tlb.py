@@ -18,8 +18,8 @@ from xenproc.bench.runner import Entry
 from xenproc.bench.suite import Plan, Suite
 from xenproc.native import ffi, lib
 
-LEVELS = {2: 0, 4: 2}           # levels -> enum xp_paging
-NEAR = 1 << 14                  # pages whose tables fit into a second-level cache: 64 and 128 KiB
+LEVELS = {2: 0, 3: 1, 4: 2}     # levels -> enum xp_paging
+NEAR = 1 << 14                  # pages whose tables fit into a second-level cache: 64 KiB of two levels, 128 of more
 FAR = {2: 1 << 20, 4: 1 << 24}
 FEW = 64                        # frames that they are mapped to, where no byte of them is touched
 WHOLE = 1 << 14                 # pages of 64 MiB
@@ -135,10 +135,14 @@ def add_translations(made: Suite) -> None:
     for loop, bound in (("hit", 3.0), ("hit_behind", None), ("hit_chained", None)):
         made.ratios.append(Ratio(f"tlb_{loop}_ns", ((add(loop, hot, loop), None),), at_most=bound))
     worst = []
-    for levels, bound in ((2, 20.0), (4, 40.0)):
-        near, away = Space(made.plan, levels, NEAR), Space(made.plan, levels, far(levels))
+    for levels, bound in ((2, 20.0), (3, None), (4, 40.0)):
+        near = Space(made.plan, levels, NEAR)
         made.ratios.append(Ratio(f"walk{levels}_ns", ((add(f"walk{levels}", near, "walk"), None),), at_most=bound))
-        add(f"chase{levels}", near, "chase"), add(f"walk{levels}_far", away, "walk"), add(f"chase{levels}_far", away, "chase")
+        made.ratios.append(Ratio(f"chase{levels}_ns", ((add(f"chase{levels}", near, "chase"), None),)))
+        if levels not in FAR:
+            continue
+        away = Space(made.plan, levels, far(levels))
+        add(f"walk{levels}_far", away, "walk"), add(f"chase{levels}_far", away, "chase")
         worst.append(beside(made, f"walk{levels}_over_chase", Beside(away, "walk", "chase")))
         beside(made, f"walk{levels}_over_chase_free", Beside(away, "walk_free", "chase_free"))
     made.ratios.append(Ratio("walk_over_chase", tuple(worst), at_most=1.5))
@@ -155,7 +159,7 @@ def beside(made: Suite, name: str, case: Beside) -> tuple[str, None]:
 def add_loads(made: Suite) -> None:
     """64 MiB page by page, through the MMU and by memcpy."""
     worst = []
-    for levels in LEVELS:
+    for levels in FAR:
         space = Space(made.plan, levels, WHOLE, WHOLE)
         for name, kind in (("memcpy", "limit"), ("load", "own")):
             made.add(Entry(f"{name}{levels}", kind, Loop(space, name), resolve("free"), unit="ns"))
