@@ -34,6 +34,8 @@ bool xp_cpu_enter(struct xp_cpus *cpus, uint32_t *cursor)
     int64_t now = xp_hv_system_time(cpus->hv);
     uint32_t left = ENTER_STEP;
     xp_cpu_charge(cpus, now);
+    if (*cursor == 0)
+        xp_host_begin(cpus, now);
     for (; *cursor < XP_MAX_DOMAINS && left > 0; ++*cursor)
         if (cpus->hv->domains[*cursor] != NULL)
             left -= adopt(cpus, cpus->hv->domains[*cursor], now);
@@ -58,6 +60,7 @@ bool xp_cpu_leave(struct xp_cpus *cpus)
         cpus->cpu[i].current = NULL;
         xp_cpu_set_gate(&cpus->cpu[i], 0);
     }
+    xp_host_end(cpus);
     for (uint32_t i = 0; i < XP_MAX_DOMAINS && left > 0; i++) {
         struct xp_domain *d = cpus->hv->domains[i];
         if (d == NULL || !place_of(d)->known || place_of(d)->process.class == XP_CLASS_NONE)
@@ -171,6 +174,14 @@ int64_t xp_cpu_threads_ns(const struct xp_cpus *cpus)
     return sum;
 }
 
+static int64_t host_ns(const struct xp_cpus *cpus)
+{
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        sum += cpus->cpu[i].host_turn.share.used_ns;
+    return sum;
+}
+
 void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
 {
     xp_hv_lock(hv);
@@ -183,6 +194,7 @@ void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
             .nr_contended = c->nr_contended, .nr_switches = c->nr_switches, .nr_blocks = c->nr_blocks,
             .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .nr_strayed = c->nr_strayed,
             .nr_stalls = c->nr_stalls, .stalled_ns = c->stalled_ns, .ran_ns = xp_cpu_threads_ns(c),
+            .host_ns = host_ns(c),
         };
     xp_hv_unlock(hv);
 }

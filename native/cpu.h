@@ -19,6 +19,7 @@
 
 #include "cpu_busy.h"
 #include "cpu_hand.h"
+#include "cpu_host.h"
 #include "cpu_watch.h"
 #include "scheduler.h"
 #include "spent.h"
@@ -54,6 +55,7 @@ struct xp_cpu {
     _Atomic bool suspect;        /* the sentinel has seen it blocked */
     int64_t seen_since;          /* the sentinel's own: cpu_look.c */
     uint32_t nr_seen;
+    struct xp_host_cpu host_turn;
 };
 
 struct xp_cpus {
@@ -71,6 +73,7 @@ struct xp_cpus {
     bool leaving;                /* some are as they were already */
     int watch_fd;                /* cpu_watch.h; negative: there are no watches */
     struct xp_busy_epoch epoch;
+    int64_t breath_ns;           /* cpu_host.h */
     int64_t slop_ns;             /* how much longer a slice lasts than it says */
     int32_t helper;              /* xp_cpus_helper: its pid, or 0 */
     int64_t calm_since;          /* nobody waits since; 0: somebody does */
@@ -93,6 +96,7 @@ struct xp_cpus_info {
     uint64_t nr_stalls;          /* the watcher came more than 10 ms late: by stalled_ns in all */
     int64_t stalled_ns;
     int64_t ran_ns;              /* what its threads have used themselves */
+    int64_t host_ns;             /* what the host's ordinary processes were seen to use of contended CPUs */
 };
 
 /*

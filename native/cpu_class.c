@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ int xp_class_open(struct xp_classed *c, int32_t pid, int pidfd)
     (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
     if (pidfd >= 0)
         c->status_fd = open(path, O_RDONLY | O_CLOEXEC);
+    c->own_nice = getpriority(PRIO_PROCESS, (id_t)pid);
     if (c->task_fd < 0 || sched_getaffinity(pid, sizeof c->own_cpus, &c->own_cpus) != 0)
         return -errno;
     return 0;
@@ -45,7 +47,45 @@ void xp_class_close(struct xp_classed *c)
     c->class = XP_CLASS_NONE;
 }
 
-/* NONE is priority 0 of the ordinary class; the others are real-time priorities. */
+struct linux_sched_attr {        /* what sched_setattr takes, its first version */
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+#define BREATHES_NICE (-5)       /* three times an ordinary process: the host's wants are seen, and a domain loses little */
+#define YIELDS_NICE 5            /* a third of one; far above those that wait */
+
+static struct linux_sched_attr attr_of(enum xp_class class, int32_t own_nice)
+{
+    struct linux_sched_attr attr = {.size = sizeof attr, .policy = SCHED_OTHER, .nice = own_nice};
+    if (class == XP_CLASS_WAITING)
+        attr.policy = SCHED_IDLE;
+    else if (class == XP_CLASS_YIELDS)
+        attr.nice = YIELDS_NICE;
+    else if (class == XP_CLASS_BREATHES)
+        attr.nice = BREATHES_NICE;
+    else if (class != XP_CLASS_NONE)
+        attr = (struct linux_sched_attr){.size = sizeof attr, .policy = SCHED_RR, .priority = (uint32_t)class};
+    return attr;
+}
+
+static int set_attr(int32_t tid, const struct linux_sched_attr *attr)
+{
+    return syscall(SYS_sched_setattr, tid, attr, 0) == 0 ? 0 : -errno;
+}
+
+static bool is_in(int32_t tid, const struct linux_sched_attr *attr)
+{
+    struct linux_sched_attr now = {.size = sizeof now};
+    if (syscall(SYS_sched_getattr, tid, &now, sizeof now, 0) != 0)
+        return true;            /* gone */
+    return now.policy == attr->policy && now.priority == attr->priority && (attr->policy != SCHED_OTHER || now.nice == attr->nice);
+}
+
+/* NONE is priority 0 of the ordinary class; only real-time classes otherwise. */
 static int set_policy(int32_t tid, enum xp_class class)
 {
     const struct sched_param param = {.sched_priority = (int)class};
@@ -90,27 +130,25 @@ void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32
 }
 
 struct move {
-    enum xp_class class;
+    struct linux_sched_attr attr;
     const cpu_set_t *cpus;       /* NULL: as they are */
     int moved, error;
 };
 
-static int move_thread(int32_t tid, enum xp_class class, const cpu_set_t *cpus)
+static int move_thread(int32_t tid, const struct move *m)
 {
     /* CPUs first: a thread in its class has its CPUs, too, and so have those that it makes from then on. */
-    if (cpus != NULL && sched_setaffinity(tid, sizeof *cpus, cpus) != 0 && errno == ESRCH)
+    if (m->cpus != NULL && sched_setaffinity(tid, sizeof *m->cpus, m->cpus) != 0 && errno == ESRCH)
         return -ESRCH;
-    return set_policy(tid, class);
+    return set_attr(tid, &m->attr);
 }
 
 static bool move_if_elsewhere(void *arg, int32_t tid)
 {
     struct move *m = arg;
-    struct sched_param param;
-    int policy = sched_getscheduler(tid);
-    if (policy < 0 || sched_getparam(tid, &param) != 0 || (param.sched_priority == (int)m->class && policy != SCHED_FIFO))
-        return true;            /* gone, or there already */
-    int ret = move_thread(tid, m->class, m->cpus);
+    if (is_in(tid, &m->attr))
+        return true;
+    int ret = move_thread(tid, m);
     m->moved += ret == 0;
     if (ret != 0 && ret != -ESRCH)
         m->error = ret;
@@ -141,7 +179,7 @@ void xp_class_pin(const struct xp_classed *c, const cpu_set_t *cpus)
 static int put(struct xp_classed *c, enum xp_class class, int32_t cpu)
 {
     cpu_set_t one;
-    struct move m = {.class = class};
+    struct move m = {.attr = attr_of(class, c->own_nice)};
     if (class == XP_CLASS_NONE && c->pinned >= 0) {
         m.cpus = &c->own_cpus;
         cpu = -1;
@@ -152,7 +190,7 @@ static int put(struct xp_classed *c, enum xp_class class, int32_t cpu)
     }
     if (class == c->class && m.cpus == NULL)
         return 0;
-    int ret = move_thread(c->pid, class, m.cpus);
+    int ret = move_thread(c->pid, &m);
     /* Who waited has made no thread since. */
     if (c->class != XP_CLASS_WAITING)
         c->nr_threads = xp_class_nr_threads(c);

@@ -1,9 +1,10 @@
 /*
  * cpu_class.h: the class that a domain's threads are in while CPUs are contended: asleep above chosen above waiting.
  *
- * Real-time classes of the kernel (SCHED_RR, so that a domain's own threads take turns). Belongs to cpu.c; the hypervisor's
- * lock is held. From the highest: the hypervisor's own threads, domains that are blocked (whoever wakes is on a CPU at once, and is
- * seen), the chosen one of each CPU, that CPU's sentinel, those that wait for their turn.
+ * Classes of the kernel's. Belongs to cpu.c; the hypervisor's lock is held. From the highest, real-time (SCHED_RR, so that a domain's own
+ * threads take turns): the hypervisor's own threads, domains that are blocked (whoever wakes is on a CPU at once, and is seen), the
+ * chosen one of each CPU, that CPU's sentinel. Then the host's ordinary class, in which the chosen one is for moments (cpu_host.h):
+ * it breathes, above the host's other processes, or yields, below them. Last (SCHED_IDLE) those that wait for their turn.
  *   1. A class holds for every thread of the process: new threads inherit theirs, so passes are made until one finds none to move.
  *   2. A chosen or waiting domain is pinned to the CPU it was last chosen for: with many threads it has one CPU, as with one.
  *   3. NONE is as the process was found: not real-time, on its own CPUs.
@@ -17,7 +18,10 @@
 
 #include <sched.h>
 
-enum xp_class { XP_CLASS_NONE = 0, XP_CLASS_WAITING, XP_CLASS_SENTINEL, XP_CLASS_CHOSEN, XP_CLASS_ASLEEP, XP_CLASS_HYPERVISOR };
+enum xp_class {
+    XP_CLASS_NONE = 0, XP_CLASS_WAITING, XP_CLASS_YIELDS, XP_CLASS_BREATHES,
+    XP_CLASS_SENTINEL, XP_CLASS_CHOSEN, XP_CLASS_ASLEEP, XP_CLASS_HYPERVISOR,       /* real-time priorities, too */
+};
 
 /* A process and what was done to it. */
 struct xp_classed {
@@ -26,6 +30,7 @@ struct xp_classed {
     int pidfd;                   /* the caller's */
     int task_fd, status_fd;      /* /proc/<pid>/task and /status, or -1 */
     int32_t pinned;              /* host CPU, or -1 */
+    int32_t own_nice;
     uint32_t nr_threads;         /* at the last move */
     uint8_t class;               /* enum xp_class */
     bool stopped, paused;        /* cpu_stop.h: by us, by Domain0 */

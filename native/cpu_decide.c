@@ -47,8 +47,8 @@ void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, 
         xp_busy_set(d, class == XP_CLASS_WAITING, false);        /* one that waits is stopped: when it runs, somebody has continued it */
     cpus->nr_waiting += class == XP_CLASS_WAITING;
     if (d->vcpu.runstate_area != 0 && class != XP_CLASS_NONE)
-        xp_runstate_tell(d, class == XP_CLASS_CHOSEN ? RUNSTATE_running :
-                            class == XP_CLASS_WAITING ? RUNSTATE_runnable : RUNSTATE_blocked);
+        xp_runstate_tell(d, class == XP_CLASS_CHOSEN || class == XP_CLASS_BREATHES ? RUNSTATE_running :
+                            class == XP_CLASS_ASLEEP ? RUNSTATE_blocked : RUNSTATE_runnable);
 }
 
 int32_t xp_cpu_wants(struct xp_cpus *cpus, struct xp_domain *d, int64_t now)
@@ -88,11 +88,15 @@ void xp_cpu_set_gate(struct xp_cpu *cpu, uint32_t open)
 static void set_timer(struct xp_cpus *cpus, int64_t now)
 {
     int64_t at = XP_FOREVER;
-    for (uint32_t i = 0; i < cpus->nr; i++)
-        if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end < at)
-            at = cpus->cpu[i].slice_end;
     if (xp_look_due(cpus) < at)
         at = xp_look_due(cpus);
+    for (uint32_t i = 0; i < cpus->nr; i++) {
+        const struct xp_cpu *cpu = &cpus->cpu[i];
+        if (cpu->current != NULL && cpu->slice_end < at)
+            at = cpu->slice_end;
+        if (cpu->current != NULL && cpu->host_turn.at < at)
+            at = cpu->host_turn.at;
+    }
     if (cpus->nr_waiting > 0 || cpus->hv->nr_continued > 0)
         cpus->calm_since = 0;
     else if (cpus->calm_since == 0)
@@ -121,13 +125,15 @@ static int32_t decide_one(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
     cpu->current = next;
     atomic_store_explicit(&cpu->chosen_pid, next == NULL ? 0 : next->pid, memory_order_relaxed);
     cpu->slice_end = choice.slice_ns > XP_FOREVER - now - SLOP_MAX_NS ? XP_FOREVER : now + choice.slice_ns + cpus->slop_ns;
-    if (next != NULL && place_of(next)->process.class != XP_CLASS_CHOSEN)
-        xp_cpu_put(cpus, next, XP_CLASS_CHOSEN, cpu->host);
+    enum xp_class class = xp_host_switch(cpus, cpu, was, next, now);
+    if (next != NULL && place_of(next)->process.class != class)
+        xp_cpu_put(cpus, next, class, cpu->host);
     /* Only now: between the two the CPU is never the sentinel's. */
     if (was != NULL && was != next)
         xp_cpu_put(cpus, was, XP_CLASS_WAITING, -1);
+    xp_host_switched(cpus, cpu, was, now);
     cpus->nr_switches += next != was && next != NULL;
-    xp_cpu_set_gate(cpu, next != NULL);
+    xp_cpu_set_gate(cpu, next != NULL && class == XP_CLASS_CHOSEN);
     return choice.also;
 }
 
@@ -220,6 +226,8 @@ void xp_cpu_due(struct xp_cpus *cpus)
             xp_cpu_decide(cpus, &cpus->cpu[i], now);
             learn(cpus, cpus->cpu[i].current == was && cpus->nr_waiting > 0);
         }
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        xp_host_due(cpus, &cpus->cpu[i], now);
     xp_cpu_fill(cpus, now);
 }
 

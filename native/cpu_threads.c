@@ -250,10 +250,12 @@ int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const char *dispatch,
     if (cpus == NULL)
         return -XEN_ENOMEM;
     *cpus = (struct xp_cpus){.hv = hv, .hand = hand, .nr = nr, .suspect_fd = -1, .epoll_fd = -1, .timer_fd = -1, .signal_fd = -1, .stop_fd = -1,
-                             .timer_at = XP_FOREVER, .watch_fd = xp_watch_begin(), .cpu = calloc(nr, sizeof *cpus->cpu)};
+                             .timer_at = XP_FOREVER, .breath_ns = xp_host_breath_ns(), .watch_fd = xp_watch_begin(),
+                             .cpu = calloc(nr, sizeof *cpus->cpu)};
     int ret = cpus->cpu == NULL ? -XEN_ENOMEM : xp_sched_init(&cpus->sched, class, nr, NULL);
     for (uint32_t i = 0; ret == 0 && i < nr; i++)
-        cpus->cpu[i] = (struct xp_cpu){.cpus = cpus, .nr = i, .host = (int32_t)host_cpus[i]};
+        cpus->cpu[i] = (struct xp_cpu){.cpus = cpus, .nr = i, .host = (int32_t)host_cpus[i],
+                                      .host_turn = {.at = XP_FOREVER, .share.weight = XP_SCHED_WEIGHT}};
     if (ret == 0)
         ret = open_descriptors(cpus);
     if (ret == 0)

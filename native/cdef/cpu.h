@@ -6,7 +6,7 @@ struct xp_cpus_info {
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
     uint64_t nr_strayed, nr_stalls;
     int64_t stalled_ns;
-    int64_t ran_ns;
+    int64_t ran_ns, host_ns;
 };
 
 int xp_cpus_start(struct xp_hv *hv, const char *scheduler, const char *dispatch, const uint32_t *host_cpus, uint32_t nr);

@@ -1,0 +1,9 @@
+/* Domain0's share of a CPU: native/host_share.h. Python drives it in tests. */
+#define XP_HOST_TURN_NS ...
+#define XP_HOST_TURN_MIN_NS ...
+#define XP_HOST_DOMAINS_MIN_NS ...
+struct xp_host_share { uint32_t weight; bool wants; int64_t lead, used_ns; };
+void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight);
+void xp_host_share_host(struct xp_host_share *s, int64_t got, int64_t used);
+int64_t xp_host_share_turn(const struct xp_host_share *s);
+int64_t xp_host_share_next(const struct xp_host_share *s, uint64_t weight, int64_t period);
