@@ -167,6 +167,32 @@ static bool pin_thread(void *arg, int32_t tid)
     return true;
 }
 
+static bool count_thread(void *arg, int32_t tid)
+{
+    struct linux_sched_attr own = {.size = sizeof own};
+    (void)arg;
+    if (syscall(SYS_sched_getattr, tid, &own, sizeof own, 0) != 0)
+        return true;            /* gone */
+    struct linux_sched_attr like = own;
+    if (own.policy == SCHED_RR)
+        like.policy = SCHED_FIFO;
+    else if (own.policy == SCHED_OTHER)
+        like.policy = SCHED_BATCH;
+    else
+        return true;            /* waits, or its guest has chosen a class itself: as exact as the kernel has it */
+    if (set_attr(tid, &like) == 0)
+        (void)set_attr(tid, &own);
+    return true;
+}
+
+void xp_class_count(const struct xp_classed *c)
+{
+    if (c->nr_threads == 1)
+        (void)count_thread(NULL, c->pid);
+    else
+        xp_class_threads(c, count_thread, NULL);
+}
+
 void xp_class_pin(const struct xp_classed *c, const cpu_set_t *cpus)
 {
     cpu_set_t set = *cpus;

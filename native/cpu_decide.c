@@ -205,6 +205,15 @@ static void note_stall(struct xp_cpus *cpus, int64_t now)
     cpus->stalled_ns += late;
 }
 
+/* Those whose slices are over on other CPUs than this thread's, where the kernel has not counted lately. */
+static void count_due(const struct xp_cpus *cpus, int64_t now)
+{
+    int here = sched_getcpu();
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end <= now && cpus->cpu[i].host != here)
+            xp_class_count(&place_of(cpus->cpu[i].current)->process);
+}
+
 void xp_cpu_due(struct xp_cpus *cpus)
 {
     int64_t now = xp_hv_system_time(cpus->hv);
@@ -218,6 +227,7 @@ void xp_cpu_due(struct xp_cpus *cpus)
     }
     if (xp_look_due(cpus) <= now)
         xp_look(cpus, now);
+    count_due(cpus, now);
     xp_cpu_charge(cpus, now);
     for (uint32_t i = 0; i < cpus->nr; i++)
         if (cpus->cpu[i].current != NULL && cpus->cpu[i].slice_end <= now) {

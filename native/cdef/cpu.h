@@ -14,3 +14,8 @@ void xp_cpus_stop(struct xp_hv *hv);
 void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info);
 void xp_cpus_let_run(struct xp_hv *hv, uint16_t domid);
 void xp_cpus_helper(struct xp_hv *hv, int32_t pid);
+
+struct xp_classed { ...; };
+int xp_class_open(struct xp_classed *c, int32_t pid, int pidfd);
+void xp_class_close(struct xp_classed *c);
+void xp_class_count(const struct xp_classed *c);
