@@ -38,4 +38,4 @@ struct xp_op_board {
     int64_t timeout_ns;
 };
 
-struct xp_call_page { uint32_t pt_unhooked; uint32_t gst_user; uint32_t crash_signo; int32_t crash_code; uint64_t crash_addr; uint64_t crash_rip; ...; };
+struct xp_call_page { uint32_t pt_unhooked; struct { uint32_t table; uint32_t top; } shadow[2]; uint32_t gst_user; uint32_t crash_signo; int32_t crash_code; uint64_t crash_addr; uint64_t crash_rip; ...; };
