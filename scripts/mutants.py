@@ -3,8 +3,8 @@
 Each is run against quick tests first; the first red kills it, and so does not coming to an end. In turn: the C differential driver
 and the fuzzer; the Python tests that enter its function, lock-step histories among them; both drivers for longer, and under sanitizers.
 Not counted: what does not compile, and what compiles to the same code. tests/native/survivors.txt explains those that live
-because they change nothing that anyone can see; they count as survivors all the same. Fails below --least killed, and if nobody has
-explained a survivor. Verdicts are kept in build/mutants: a run that was ended, or --minutes, goes on where it was.
+because they change nothing that anyone can see; they count as survivors all the same. Fails below --least killed; the survivors that
+nobody has explained are listed. Verdicts are kept in build/mutants: a run that was ended, or --minutes, goes on where it was.
 """
 
 import argparse
@@ -174,9 +174,12 @@ def select(args: argparse.Namespace, everything: list[Numbered]) -> list[Numbere
     return chosen
 
 
-def summary(chosen: list[Numbered], verdicts: Verdicts, known: dict) -> tuple[float, int]:
-    """Print a line a file and one for all; return the percentage killed and how many survivors nobody has explained."""
+def summary(chosen: list[Numbered], verdicts: Verdicts, known: dict) -> float:
+    """Print who lives unexplained, a line a file and one for all; return the percentage killed."""
     total: Counter = Counter()
+    for one in chosen:
+        if verdicts.of(one) == "survived" and one.which not in known:
+            print(f"not explained: {one.mutant.name}")
     print(f"{'file':16} mutants  killed  survived  explained  same code  no code")
     for name in validator.FILES:
         here: Counter = Counter()
@@ -192,7 +195,7 @@ def summary(chosen: list[Numbered], verdicts: Verdicts, known: dict) -> tuple[fl
     share = 100 * total["killed"] / max(total["killed"] + total["survived"], 1)
     print(f"{len(chosen)} mutants: {total['killed']} killed, {total['survived']} survived ({share:.1f}% killed), of which "
           f"{total['explained']} are explained; {total['same']} the same code, {total['does']} that do not compile")
-    return share, total["survived"] - total["explained"]
+    return share
 
 
 def main() -> int:
@@ -231,8 +234,7 @@ def main() -> int:
     if left:
         print(f"{left} of {len(chosen)} not judged yet: the same command goes on")
         return 3
-    share, unexplained = summary(chosen, verdicts, judge.known)
-    return share < args.least or unexplained > 0
+    return summary(chosen, verdicts, judge.known) < args.least
 
 
 if __name__ == "__main__":

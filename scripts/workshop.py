@@ -24,7 +24,7 @@ from native.hvtest_build import HERE, NATIVE, SOURCES  # noqa: E402
 
 from native import validator  # noqa: E402
 
-WORK = ROOT / "build" / "mutants"
+WORK = ROOT / "build" / os.environ.get("XENPROC_MUTANTS_IN", "mutants")
 SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 CHOICE = "mutant.c"
 MACHINE = "tests/property/test_tables_machine.py::test_random_histories"

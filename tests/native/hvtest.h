@@ -64,6 +64,7 @@ void hvtest_protecting(struct hvtest *t, xp_mfn_t mfn, bool readonly);
 /* The domain has a call page: this frame of its own. XP_OP_set_ad. */
 void hvtest_calls(struct hvtest *t, xp_domid_t domid, uint64_t mfn);
 uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid);
+uint32_t hvtest_unhooked(struct hvtest *t, xp_domid_t domid);
 int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr);
 /* Of each frame of a domain's three words: type count, references, and owner << 16 | type << 8 | flags; else zeroes. */
 void hvtest_snapshot(struct hvtest *t, uint32_t *words);

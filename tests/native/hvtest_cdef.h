@@ -44,6 +44,7 @@ uint64_t hvtest_shadow_top(struct hvtest *t, uint16_t domid);
 void hvtest_race(struct hvtest *t, uint64_t maddr, uint64_t value);
 void hvtest_calls(struct hvtest *t, uint16_t domid, uint64_t mfn);
 uint32_t hvtest_generation(struct hvtest *t, uint16_t domid);
+uint32_t hvtest_unhooked(struct hvtest *t, uint16_t domid);
 int hvtest_set_ad(struct hvtest *t, uint16_t domid, uint64_t va, uint64_t nr);
 void hvtest_snapshot(struct hvtest *t, uint32_t *words);
 const uint8_t *hvtest_window(struct hvtest *t, uint16_t domid);

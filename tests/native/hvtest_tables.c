@@ -92,6 +92,11 @@ uint32_t hvtest_generation(struct hvtest *t, xp_domid_t domid)
     return atomic_load_explicit(&t->hv.domains[domid]->calls->tlb_generation, memory_order_relaxed);
 }
 
+uint32_t hvtest_unhooked(struct hvtest *t, xp_domid_t domid)
+{
+    return atomic_load_explicit(&t->hv.domains[domid]->calls->pt_unhooked, memory_order_relaxed);
+}
+
 int hvtest_set_ad(struct hvtest *t, xp_domid_t domid, uint64_t va, uint64_t nr)
 {
     return xp_mm_set_ad(t->hv.domains[domid], va, nr);
