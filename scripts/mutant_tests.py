@@ -20,10 +20,11 @@ from _pytest.runner import runtestprotocol
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0", "--noconftest", "--hypothesis-seed=0"]
 HISTORIES = "8"             # of each mode, of the lock-step in Python
 PIPES = "XENPROC_MUTANT_PIPES"
+NOTHING, EVERYTHING = -1, -2    # in place of a function: no test; all, for a mutant outside of functions
 
 
 class Tests:
-    """Tests that wait for mutants; not for several threads. functions: how many there are in xp_reached."""
+    """Tests that wait for mutants; not for several threads. `red` takes a function's place in xp_reached, NOTHING or EVERYTHING."""
 
     def __init__(self, root: Path, tests: list[str], env: dict[str, str], profile: Path) -> None:
         (theirs, self._to), (self._answers, back) = os.pipe(), os.pipe()
@@ -77,7 +78,7 @@ class _Plugin:
             return True
         for line in self.asked:
             nr, function = map(int, line.split())
-            names = sorted((name for name in items if function in self.cost[name][1]),
+            names = sorted((name for name in items if function == EVERYTHING or function in self.cost[name][1]),
                            key=lambda name: (-self.kills[name], self.cost[name][0]))
             red = self.child(lambda nr=nr, names=names: self.run(nr, [items[name] for name in names]))
             self.kills[red] += 1

@@ -21,6 +21,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import workshop
+from mutant_tests import EVERYTHING, NOTHING
 from workshop import CPU_MS, NATIVE, SANITIZERS, WORK, Numbered, Shop
 
 from native import validator
@@ -129,7 +130,7 @@ class Judge:
         if not any(self.verdicts.of(one) == f"{LIVES} 1" for one in self.chosen) or time.monotonic() >= self.until:
             return
         servers = [self.shop.tests()]
-        servers[0].red(0, -1)                   # it has measured them when it answers
+        servers[0].red(0, NOTHING)              # it has measured them when it answers
         servers += [self.shop.tests() for _ in range(self.jobs - 1)]
         free = list(servers)
 
@@ -138,7 +139,7 @@ class Judge:
                 objects = {**self.shop.objects, **self.shop.alone(one)[1]}
                 where = WORK / f"alone-{one.nr}"
                 tests = self.shop.tests(self.shop.build.module(where, objects))
-                test = tests.red(0, -1)
+                test = tests.red(0, EVERYTHING)
                 tests.close()
             else:
                 tests = free.pop()

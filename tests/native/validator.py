@@ -20,6 +20,7 @@ FILES = ["tables.c", "leaf.h", "mmu_update.c", "mmuext.c", "segment.c", "mm.c", 
 UNIT = ["tests/unit/test_tables.py", "tests/unit/test_leaf_runs.py", "tests/unit/test_mmuext.py", "tests/unit/test_segments.py",
         "tests/unit/test_tables_edges.py", "tests/unit/test_tables_steps.py", "tests/unit/test_writable_pt.py",
         "tests/unit/test_wpt_hints.py", "tests/unit/test_shadow.py", "tests/unit/test_mm_audit.py", "tests/unit/test_unprotect.py",
+        "tests/unit/test_tables_leftovers.py",
         "tests/property/test_grant_entries.py",
         "tests/unit/test_grant_counts.py", "tests/property/test_grant_machine.py::test_every_outcome_by_hand",
         "tests/property/test_grant_cases.py"]

@@ -121,6 +121,7 @@ def test_both_parts_end_one_by_one(both):
         maps(both, 2, 1, 0, HOST_MAP | DEVICE_MAP, VA)
         (handle,) = both.model.domains[2].handles
         by = {HOST_MAP: {"host_addr": VA}, DEVICE_MAP: {"dev_bus_addr": mfn}}
+        assert unmaps(both, 2, handle) == OKAY                  # no address: no part of it
         assert unmaps(both, 2, handle, **by[first]) == OKAY     # the window has it still: the other part needs it
         assert unmaps(both, 2, handle, **by[first]) == OKAY     # nothing of that kind is left
         both.drop(2, both.own[1][2])

@@ -113,6 +113,7 @@ def test_a_guests_mmu_is_told_how_many_are_unhooked(m, loaded):
     lib.hvtest_calls(m.t, 1, m.own(1, skip=25)[0])
     for mfn, nr in zip(tables, (1, 2, 2), strict=True):
         assert m.pt_write(m.ptr(mfn, 9), 0) == 1 and lib.hvtest_unhooked(m.t, 1) == nr == m.mm().nr_unhooked
+    assert [m.pt_write(m.ptr(mfn, 9), 0) for mfn in tables[1:]] == [1, 1] and m.mm().nr_unhooks == 3
     assert m.pt_fault() == 0 and lib.hvtest_unhooked(m.t, 1) == 0
     assert all(m.record(mfn)[0] == L1 for mfn in tables)
 
