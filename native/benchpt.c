@@ -80,6 +80,8 @@ static const struct {
     [XP_BENCH_PT_direct] = {one, nothing},
     [XP_BENCH_PT_batched] = {queued, send},
     [XP_BENCH_PT_wpt] = {stored, nothing},
+    [XP_BENCH_PT_shadow] = {stored, nothing},
+    [XP_BENCH_PT_unshadow] = {stored, nothing},
 };
 
 /* ---- what all of them need ---- */
@@ -137,6 +139,14 @@ int xp_bench_pt_build(struct xp_bench_pt *b, const struct xp_bench_pt_entry *ent
 
 /* ---- fork ---- */
 
+static int read_each(struct xp_bench_pt *b, uint32_t nr, uint64_t va)
+{
+    int ret = 0;
+    for (uint32_t i = 0; i < nr && ret == 0; i++)
+        ret = read_page(b, va + ((uint64_t)i << b->mmu->space.mode->level[2].shift));
+    return ret;
+}
+
 static int share_table(struct xp_bench_pt *b, uint64_t parent, uint64_t child)
 {
     const struct xp_paging_mode *m = b->mmu->space.mode;
@@ -188,10 +198,12 @@ int xp_bench_pt_fork(struct xp_bench_pt *b, const uint64_t *parent, const uint64
     if (ret == 0)
         ret = extended(b, MMUEXT_TLB_FLUSH_LOCAL, 0);
     xp_mmu_flush(b->mmu);
-    for (uint32_t i = 0; i < nr && ret == 0; i++)
-        ret = read_page(b, va + ((uint64_t)i << m->level[2].shift));
+    if (ret == 0)
+        ret = read_each(b, nr, va);
     *ticks = xp_tick_end() - begin;
-    return ret != 0 ? ret : apart(b, parent, child, nr, top);
+    if (ret == 0)
+        ret = apart(b, parent, child, nr, top);
+    return ret != 0 ? ret : read_each(b, nr, va);
 }
 
 /* ---- a page fault ---- */

@@ -17,7 +17,9 @@ enum xp_bench_pt_way {
     XP_BENCH_PT_direct = 0,      /* a call of mmu_update for each entry */
     XP_BENCH_PT_batched = 1,     /* 512 in a call, as guest/queue.py has it */
     XP_BENCH_PT_wpt = 2,         /* stores: writable page tables (the domain has the assist enabled) */
-    XP_BENCH_PT_WAYS = 3,
+    XP_BENCH_PT_shadow = 3,      /* stores in shadow mode, each trapped: shadows are kept however many there are */
+    XP_BENCH_PT_unshadow = 4,    /* the same, and a table with many of them loses its shadow */
+    XP_BENCH_PT_WAYS = 5,
 };
 
 #define XP_BENCH_PT_BATCH 512u

@@ -119,6 +119,8 @@ static int create_locked(struct xp_hv *hv, xp_domid_t domid, const struct xp_dom
     int ret = take_pages(d, plan->nr_pages);
     if (ret == 0 && plan->shadow_pages > 0)
         ret = xp_shadow_enable(d, plan->shadow_pages);
+    if (ret == 0 && d->shadow != NULL)
+        d->shadow->keeps = plan->shadow_keeps;
     if (ret == 0)
         ret = take_hv_pages(d);
     if (ret != 0)

@@ -29,6 +29,7 @@ struct xp_domain_plan {
     uint32_t sif_flags;
     uint32_t paging;             /* enum xp_paging */
     uint32_t shadow_pages;       /* 0: validated tables; else shadow mode, with so many frames for shadows (shadow.h) */
+    bool shadow_keeps;           /* a table keeps its shadows however often it is stored into */
 };
 
 /* Takes frames and builds start_info, shared_info, ring pages and P2M in them. -XEN_EEXIST, -XEN_ENOMEM, -XEN_EINVAL. */

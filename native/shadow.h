@@ -58,6 +58,7 @@ struct xp_shadow {
     uint16_t free, doomed;       /* heads of lists */
     uint16_t base, user_base;    /* shadows of the base pointers' tables, or NONE */
     bool flush;                  /* before the operation ends */
+    bool keeps;                  /* no table is data, however often it is stored into */
     struct xp_shadow_counts count;
     uint16_t chain[XP_SHADOW_POOL_MAX]; /* by hash of table and kind */
     struct xp_shadow_page page[];

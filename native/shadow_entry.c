@@ -179,7 +179,7 @@ void xp_shadow_follow(struct xp_domain *d, xp_mfn_t table, uint32_t index)
         else
             follow_branch(d, page, index, entry);
         s->page[page].writes++;
-        data |= s->page[page].writes >= XP_SHADOW_WRITES || (xp_shadow_is_top(d, kind) && s->page[page].users == 0 &&
+        data |= (!s->keeps && s->page[page].writes >= XP_SHADOW_WRITES) || (xp_shadow_is_top(d, kind) && s->page[page].users == 0 &&
                                                              s->page[page].nr_present == 0);
     }
     if (data)

@@ -17,6 +17,7 @@ struct xp_domain_plan {
     uint32_t sif_flags;
     uint32_t paging;
     uint32_t shadow_pages;
+    bool shadow_keeps;
 };
 
 struct xp_domain_process {

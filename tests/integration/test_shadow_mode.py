@@ -98,3 +98,22 @@ def test_a_person_sees_the_guests_own_tables(hv):
 def test_a_pool_that_is_none_is_refused(hv):
     with pytest.raises(ConfigError, match="shadow"):
         hv.create(features, shadow="yes")
+
+
+def stored_into(g) -> list[int]:
+    """[guest] 300 stores into a table, with no walk in between; how many of them were trapped."""
+    from xenproc.guest.paging import AddressSpace
+
+    space, pages = AddressSpace(g, writes="direct"), g.memory.alloc(1)
+    space.map(VA, pages.mfns)
+    space.load()
+    space.read(VA, 1)
+    trapped = space.link.nr_trapped
+    for i in range(300):
+        space.queue.put(space._entry(1, VA) + 8 * (1 + i % 100), i << 12)
+    return [space.link.nr_trapped - trapped, space.read(VA, 1)[0]]
+
+
+@pytest.mark.parametrize("shadow,trapped", [(True, 128), ("keep", 300)])
+def test_a_table_that_is_stored_into_all_the_time(hv, shadow, trapped):
+    assert hv.create(stored_into, memory="1M", shadow=shadow).wait() == [trapped, 0]

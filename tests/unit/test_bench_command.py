@@ -73,7 +73,8 @@ OWED = {
         "table5_mmap_over_native": None,
         "table5_fault_over_native": None,
         "table5_prot_over_native": None,
-        **{f"{pair}_{work}": None for pair in ("batched_over_direct", "wpt_over_direct", "wpt_over_batched")
+        **{f"{pair}_{work}": None
+           for pair in ("batched_over_direct", "wpt_over_direct", "wpt_over_batched", "shadow_over_direct", "unshadow_over_direct")
            for work in ("build", "fork", "fault")},
         "build_wpt_entry_ns": None,
         "fault_direct_us": None,

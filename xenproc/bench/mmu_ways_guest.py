@@ -20,7 +20,7 @@ BUILD_PAGES = 2048              # 8 MiB
 FORK_TABLES = 64
 FRAMES = 16
 ENTRY = 0x67                    # present, writable, user, accessed, dirty
-STORING = ("wpt",)              # ways that need the assist
+STORING = ("wpt", "shadow", "unshadow")
 
 
 @dataclass

@@ -84,7 +84,7 @@ class Hypervisor:
         private_memory: int | str = "1G",
         limits: dict[str, int] | None = None,
         paging: str = "x86_64",
-        shadow: bool = False,
+        shadow: bool | str = False,
         cpus: Iterable[int] | None = None,
         weight: int | None = None,
         warp: scheduling.Warp | None = None,
@@ -101,7 +101,7 @@ class Hypervisor:
         xl.cfg's cpus); default all. weight, warp: its share of the CPUs where there is a scheduler, 256 unless said, and how far it
         may borrow virtual time: "20ms" of CPU time, or (that, limit, period) (docs/bvt.md). paging: how its page tables are read:
         "x86_64", "x86_32p" (PAE) or "x86_32" (two levels). shadow: they are not validated; the hypervisor walks shadows of them, made of
-        frames beside the reservation, as many as xl gives (docs/page-tables.md).
+        frames beside the reservation, as many as xl gives (docs/page-tables.md); "keep": also of those that are stored into all the time.
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """

@@ -50,8 +50,8 @@ def check_plan(plan: dict[str, Any], domains: Iterable[DomainRecord]) -> dict[st
     paging = plan.get("paging", "x86_64")
     if paging not in PAGING_MODES:
         raise ConfigError(f"paging: expected one of {', '.join(PAGING_MODES)}, got {paging!r}")
-    if not isinstance(plan.get("shadow", False), bool):
-        raise ConfigError(f"shadow: expected True or False, got {plan['shadow']!r}")
+    if plan.get("shadow", False) not in (True, False, "keep"):
+        raise ConfigError(f"shadow: expected True, False or keep, got {plan['shadow']!r}")
     nr_pages, max_pages = plan["nr_pages"], plan.get("max_pages", plan["nr_pages"])
     if nr_pages < MIN_FRAMES:
         raise ConfigError(f"memory: expected at least {MIN_FRAMES} frames ({MIN_FRAMES * 4} KiB), got {nr_pages}")
@@ -73,6 +73,7 @@ def create_in_core(core: Any, domid: int, plan: dict[str, Any], limits: dict[str
     core_plan.name, core_plan.cmdline = name, cmdline
     core_plan.paging = PAGING_MODES[plan.get("paging", "x86_64")]
     core_plan.shadow_pages = shadow_pages(nr_pages) if plan.get("shadow", False) else 0
+    core_plan.shadow_keeps = plan.get("shadow", False) == "keep"
     core_plan.nr_pages, core_plan.max_pages = nr_pages, plan.get("max_pages", nr_pages)
     for key, value in limits.items():
         setattr(core_plan.limits, key, value)

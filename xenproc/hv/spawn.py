@@ -178,7 +178,7 @@ class Spawner:
             "nr_pages": plan["nr_pages"],
             "without": sorted(set(plan.get("without", ())) - {"charging"}),
             "paging": plan.get("paging", "x86_64"),
-            "shadow": plan.get("shadow", False),
+            "shadow": bool(plan.get("shadow", False)),
         }
         try:
             await process.map_window(boot_plan, [memory_fd, payload_fd])
