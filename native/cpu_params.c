@@ -64,3 +64,23 @@ int xp_cpus_params(struct xp_hv *hv, xp_domid_t domid, struct xp_sched_params *p
     xp_hv_unlock(hv);
     return d != NULL ? 0 : -XEN_ESRCH;
 }
+
+uint32_t xp_cpus_host_weight(struct xp_hv *hv)
+{
+    xp_hv_lock(hv);
+    uint32_t weight = hv->cpus != NULL ? hv->cpus->cpu[0].host_turn.share.weight : 0;
+    xp_hv_unlock(hv);
+    return weight;
+}
+
+int xp_cpus_set_host_weight(struct xp_hv *hv, uint32_t weight)
+{
+    if (weight == 0 || weight > XP_SCHED_WEIGHT_MAX)
+        return -XEN_EINVAL;
+    xp_hv_lock(hv);
+    struct xp_cpus *cpus = hv->cpus;
+    for (uint32_t i = 0; cpus != NULL && i < cpus->nr; i++)
+        cpus->cpu[i].host_turn.share.weight = weight;
+    xp_hv_unlock(hv);
+    return cpus != NULL ? 0 : -XEN_ENOSYS;
+}

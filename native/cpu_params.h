@@ -21,6 +21,12 @@ int xp_cpus_adjust(struct xp_hv *hv, xp_domid_t domid, const struct xp_sched_par
 /* As it is now; weight 0: it was given nothing. -XEN_ESRCH. */
 int xp_cpus_params(struct xp_hv *hv, xp_domid_t domid, struct xp_sched_params *params, struct xp_cpus_state *state);
 
+/* Domain0's weight, with which the host's ordinary class is scheduled on each CPU (cpu_host.h); 0: there is no scheduler. */
+uint32_t xp_cpus_host_weight(struct xp_hv *hv);
+
+/* -XEN_EINVAL: not a weight; -XEN_ENOSYS: there is no scheduler. */
+int xp_cpus_set_host_weight(struct xp_hv *hv, uint32_t weight);
+
 /* Within the core: what it was given before it was scheduled, or NULL. */
 const struct xp_sched_params *xp_cpu_given(const struct xp_domain *d, struct xp_sched_params *copy);
 

@@ -14,13 +14,17 @@ void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight)
 
 void xp_host_share_host(struct xp_host_share *s, int64_t got, int64_t used)
 {
-    bool wants = used * IDLE_PART > got;
-    if (wants && !s->wants && s->lead < 0)
-        s->lead = 0;
-    s->wants = wants;
+    if (used * IDLE_PART > got) {
+        if (!s->wants && s->lead < 0)
+            s->lead = 0;
+        s->wants = true;
+        s->unwanted = 0;
+    } else if (s->wants && ++s->unwanted >= XP_HOST_UNWANTED) {
+        s->wants = false;
+    }
     s->used_ns += used;
     s->lead += xp_bvt_units(used, s->weight);
-    if (!wants && s->lead < 0)
+    if (!s->wants && s->lead < 0)
         s->lead = 0;
 }
 
@@ -39,7 +43,8 @@ int64_t xp_host_share_next(const struct xp_host_share *s, uint64_t weight, int64
 {
     if (xp_host_share_turn(s) == 0)
         return period;
-    /* Its turn was cut: the domains get what is theirs beside one turn. */
-    int64_t ns = (int64_t)((uint64_t)XP_HOST_TURN_NS * weight / s->weight);
+    /* Its turn was cut: the domains get what is theirs beside one turn, less if the host stays behind: they use some of its turns. */
+    int64_t behind = owed(s) - XP_HOST_TURN_NS, beside = XP_HOST_TURN_NS - (behind > 0 ? behind : 0);
+    int64_t ns = beside <= 0 ? 0 : (int64_t)((uint64_t)beside * weight / s->weight);
     return ns > period ? period : ns < XP_HOST_DOMAINS_MIN_NS ? XP_HOST_DOMAINS_MIN_NS : ns;
 }

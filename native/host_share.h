@@ -4,7 +4,8 @@
  * What runs on a CPU besides domains (the user's program, back ends, whatever else the host does: its kernel's ordinary class) is
  * one party, with Domain0's weight; the domains, with the weights of those that want to run, the other. cpu_host.c carries it out.
  *   1. lead: how far the host's virtual time is ahead of the domains', in units of bvt.h. What either uses moves it by 8 ns / weight.
- *   2. What was not wanted is not saved up: a host that wants CPU time again is not behind.
+ *   2. What was not wanted is not saved up: a host that wants CPU time again is not behind. One breath says little: the kernel's
+ *      ordinary class lets one run for a whole tick before another. Who uses none of XP_HOST_UNWANTED in a row wants none.
  *   3. A turn of the host's is what it is owed, at most one allowance; behind it the domains get theirs before the next.
  *
  * Source: bvt.h.
@@ -17,12 +18,14 @@
 #include "xp.h"
 
 #define XP_HOST_TURN_NS 5000000          /* the longest turn: the context switch allowance */
+#define XP_HOST_UNWANTED 4u              /* breaths or turns */
 #define XP_HOST_TURN_MIN_NS 500000       /* not worth a switch */
 #define XP_HOST_DOMAINS_MIN_NS 1000000   /* the domains' least turn between two of the host's */
 
 struct xp_host_share {
     uint32_t weight;             /* Domain0's */
     bool wants;
+    uint32_t unwanted;           /* breaths and turns in a row that it did not use */
     int64_t lead;
     int64_t used_ns;             /* by the host while CPUs were contended, as far as was seen */
 };

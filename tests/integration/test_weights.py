@@ -6,6 +6,8 @@ On one CPU (cpus=1), so that the host keeps another for this process and whateve
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -148,6 +150,39 @@ def test_the_tools_show_and_set_them(bvt, tmp_path):
     before = dom.sched_bvt()
     assert before["avt"] > 0 and before["charged_ns"] > 0
     other.destroy()
+
+
+def test_domain0_has_a_weight_and_no_warp(bvt):
+    """The host's ordinary processes have it on every CPU that domains run on."""
+    hv = bvt()
+    assert hv.sched_bvt()["weight"] == 256
+    assert hv.sched_bvt(weight=64) | {"weight": 64, "mcu_adv": 40, "warpback": 0, "warped": False} == hv.sched_bvt()
+    done = CliRunner().invoke(sched_bvt, ["--hv", str(hv.pid), "Domain-0", "-w", "512"])
+    assert done.exit_code == 0 and re.search(r"Domain-0 +0 +512 +5 ", done.output), done.output
+    assert hv.sched_bvt()["weight"] == 512
+    done = CliRunner().invoke(sched_bvt, ["--hv", str(hv.pid), "0", "--warp", "5ms"])
+    assert "Domain-0" in str(done.exception) and "weight only" in str(done.exception)
+    with pytest.raises(xenproc.ConfigError, match="weight: expected 1 to 65535, got 0"):
+        hv.sched_bvt(weight=0)
+
+
+def test_a_busy_host_has_domain0s_share(bvt):
+    """Two domains that compute have what the host's processes on that CPU leave them by Domain0's weight, within 12% of the CPU."""
+    hv = bvt()
+    doms = [hv.create(hog) for _ in range(2)]
+    until(lambda: contended(hv), "contention")
+    cpu = min(os.sched_getaffinity(doms[0].pid))
+    busy = subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{cpu}])\nwhile True: pass"])
+    try:
+        for weight, share in ((512, 1 / 2), (128, 4 / 5)):
+            hv.sched_bvt(weight=weight)
+            begin, before = time.monotonic_ns(), sum(ran_ns(*doms))
+            parts(doms, 1.5)
+            got = (sum(ran_ns(*doms)) - before) / (time.monotonic_ns() - begin)
+            assert abs(got - share) < 0.12, (weight, got)
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def test_what_cannot_be_honoured_is_refused_and_nothing_is_changed(bvt):

@@ -55,6 +55,20 @@ def test_nothing_is_saved_up():
     assert turns[0][0] > 10 * S and sum(first) < 0.3 * 100 * MS
 
 
+def test_one_unused_breath_is_no_end_of_its_wants():
+    """The kernel may let the chosen domain have a whole breath though somebody else wants it: several in a row say more."""
+    s = ffi.new("struct xp_host_share *", {"weight": 256, "wants": True, "lead": -8 * 4 * MS})
+    for _ in range(lib.XP_HOST_UNWANTED - 1):
+        lib.xp_host_share_host(s, BREATH, 0)
+        assert s.wants and lib.xp_host_share_turn(s) > 0
+    lib.xp_host_share_host(s, BREATH, BREATH)
+    lib.xp_host_share_host(s, BREATH, 0)
+    assert s.wants, "used again: counted anew"
+    for _ in range(lib.XP_HOST_UNWANTED - 1):
+        lib.xp_host_share_host(s, BREATH, 0)
+    assert not s.wants and s.lead == 0 and lib.xp_host_share_turn(s) == 0
+
+
 def test_the_domains_have_time_between_two_turns():
     s = ffi.new("struct xp_host_share *", {"weight": 60000, "wants": True, "lead": -8 * S})
     assert lib.xp_host_share_turn(s) == lib.XP_HOST_TURN_NS

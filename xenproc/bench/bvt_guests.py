@@ -39,19 +39,22 @@ def naps(g: Any, start_ns: int, seed: int) -> None:
         time.sleep(chance.uniform(0.0001, 0.02))
 
 
-def sleeper(g: Any, n: int, period_s: float) -> list[int]:
-    """Sleep and wake n times, at fixed moments; return how late each time, in ns."""
+def sleeper(g: Any, n: int, period_s: float, work_s: float) -> list[int]:
+    """Sleep and wake n times, at fixed moments, and compute for work_s each time; return how long each kept waiting for a CPU, in ns."""
     late = []
     at = time.monotonic_ns() + 50_000_000
     for _ in range(n):
         until(at)
-        late.append(max(0, time.monotonic_ns() - at))
+        used = time.process_time_ns()
+        compute(work_s)
+        late.append(max(0, time.monotonic_ns() - at - (time.process_time_ns() - used)))
         at += round(period_s * 1e9)
     return late
 
 
 def counter(g: Any, start_ns: int, end_ns: int) -> int:
-    """Return how many pieces of work were done between two moments of the monotonic clock."""
+    """Return how many pieces of work were done between two moments of the monotonic clock; computes from a little before them."""
+    until(start_ns - 300_000_000)
     done = 0
     while True:
         for _ in range(2_000):
@@ -63,12 +66,12 @@ def counter(g: Any, start_ns: int, end_ns: int) -> int:
 
 
 def main() -> None:
-    """Run as a bare process, on one CPU: `hog CPU`, or `sleeper CPU N PERIOD` in a real-time class, printing its result."""
+    """Run as a bare process, on one CPU: `hog CPU`, or `sleeper CPU N PERIOD WORK` in a real-time class, printing its result."""
     what, cpu, *rest = sys.argv[1:]
     os.sched_setaffinity(0, [int(cpu)])
     if what == "sleeper":
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-        json.dump(sleeper(None, int(rest[0]), float(rest[1])), sys.stdout)
+        json.dump(sleeper(None, int(rest[0]), float(rest[1]), float(rest[2])), sys.stdout)
     else:
         hog(None)
 

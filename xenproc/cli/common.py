@@ -77,10 +77,10 @@ def print_json(**fields: Any) -> None:
     click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **fields}, indent=2))
 
 
-def find(hv: int | None, name: str) -> tuple[Client, dict[str, Any]]:
+def find(hv: int | None, name: str, domain0: bool = False) -> tuple[Client, dict[str, Any]]:
     """Return (connection, row of `list_domains`) of a domain by number or name. Raises NoSuchDomain, NoSuchHypervisor."""
     client = registry.connect(hv)
-    rows = client.call("list_domains")[1:]
+    rows = client.call("list_domains")[not domain0:]
     for row in rows:
         if name in (str(row["domid"]), row["name"]):
             return client, row

@@ -54,9 +54,10 @@ def sched_bvt(
         if asked:
             raise ConfigError("sched-bvt: which domain? Name one to change it")
         client = registry.connect(hv)
-        rows = [row for row in client.call("list_domains") if row["domid"] and row["name"] != "(null)"]
+        scheduled = client.call("info")["scheduler"] is not None
+        rows = [row for row in client.call("list_domains") if (row["domid"] or scheduled) and row["name"] != "(null)"]
     else:
-        client, row = find(hv, domain)
+        client, row = find(hv, domain, domain0=True)
         rows = [row]
     try:
         found = [(row["name"], row["domid"], client.call("sched_bvt", domid=row["domid"], **asked)) for row in rows]

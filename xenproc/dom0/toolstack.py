@@ -140,6 +140,13 @@ class Hypervisor:
         """Return how many invariants of frames, tables, grants and events are broken: 0. For tests: all domains wait meanwhile."""
         return self._client.call("audit")
 
+    def sched_bvt(self, weight: int | None = None) -> dict[str, Any]:
+        """Set Domain0's own weight, that of the host's ordinary processes on the CPUs that domains run on, and return what it is.
+
+        weight: 1 to 65535, 256 at the start (docs/scheduling.md). A domain's: Domain.sched_bvt. Raises ConfigError.
+        """
+        return self._client.call("sched_bvt", domid=0, **scheduling.request(weight))
+
     def wall_clock(self) -> int:
         """Return the machine's wall clock: ns since 1970 (at the start: the host's)."""
         return self._client.call("wall_clock")

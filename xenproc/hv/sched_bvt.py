@@ -99,12 +99,7 @@ def describe(core: Any, domid: int) -> dict[str, Any]:
     """Return a domain's weight and warp in our names and Xen's, and its virtual times."""
     params, state = params_of(core, domid)
     return {
-        **params,
-        "mcu_adv": max(1, round(MCU_ADV / params["weight"])),
-        "warpback": int(params["warp_ns"] > 0),
-        "warpvalue": params["warp_ns"] // WARP_UNIT_NS,
-        "warpl": params["warp_limit_ns"] // MS,
-        "warpu": params["warp_period_ns"] // MS,
+        **_in_all_names(params),
         "avt": state.avt, "evt": state.evt, "svt": state.svt, "charged_ns": state.charged_ns, "warped": bool(state.warped),
     }
 
@@ -118,8 +113,35 @@ def columns(core: Any, domid: int) -> dict[str, int]:
     return {"weight": params.weight or WEIGHT, "warp_ns": params.warp_ns, **{name: getattr(spent, name) for name in SPENT}}
 
 
+def of_domain0(core: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Perform sched_bvt for Domain0: its weight is the host's ordinary class's on each scheduled CPU. Raises ConfigError."""
+    info = cpus.info(core)
+    if info is None:
+        raise ConfigError("sched_bvt: this hypervisor has no scheduler: start it with scheduler='bvt'")
+    before = {"weight": int(lib.xp_cpus_host_weight(core)), "warp_ns": 0, "warp_limit_ns": 0, "warp_period_ns": 0}
+    params = wanted(request, before)
+    if params["warp_ns"]:
+        raise ConfigError("warp: Domain-0 runs in the host's ordinary class, which waits for its turn: it has a weight only")
+    if params["weight"] != before["weight"]:
+        check(lib.xp_cpus_set_host_weight(core, params["weight"]), "sched_bvt", 0)
+    return {**_in_all_names(params), "avt": 0, "evt": 0, "svt": 0, "charged_ns": info["host_ns"], "warped": False}
+
+
+def _in_all_names(params: dict[str, int]) -> dict[str, int]:
+    return {
+        **params,
+        "mcu_adv": max(1, round(MCU_ADV / params["weight"])),
+        "warpback": int(params["warp_ns"] > 0),
+        "warpvalue": params["warp_ns"] // WARP_UNIT_NS,
+        "warpl": params["warp_limit_ns"] // MS,
+        "warpu": params["warp_period_ns"] // MS,
+    }
+
+
 def operation(hv: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Perform sched_bvt: change what is named, return what is then so. Raises NoSuchDomain, ConfigError, HypercallError."""
+    if request["domid"] == 0:
+        return of_domain0(hv.core, request)
     domid = hv.find(request["domid"]).domid
     if any(request.get(name) is not None for name in (*GIVEN, *XENS)):
         change(hv.core, live(hv), domid, request)
