@@ -47,6 +47,19 @@ def blocked_beside(g):
     g.shutdown_request(timeout=None)
 
 
+def test_a_domain_may_have_all_of_the_schedulers_cpus_and_no_fewer(stopping):
+    """Fewer would hold only until there is contention: refused, with nothing taken."""
+    ours = sorted(os.sched_getaffinity(0))
+    require(len(ours) > 1, "two CPUs")
+    hv = stopping()
+    before = hv.info()["memory"], len(hv.domains())
+    with pytest.raises(xenproc.ConfigError, match=rf"cpus: expected at least \[{ours[0]}\], got \[{ours[1]}\]"):
+        hv.create(blocked_beside, cpus=ours[1:2])
+    assert (hv.info()["memory"], len(hv.domains())) == before
+    dom = hv.create(blocked_beside, cpus=ours[:1])
+    assert os.sched_getaffinity(dom.pid) == {ours[0]}
+
+
 def test_shares_follow_weights(stopping):
     """1:2:4, within 2% of the CPU each; all are in the ordinary class, one runs, two are stopped."""
     hv = stopping()

@@ -14,7 +14,7 @@ from xenproc.errors import EnvironmentLacks, XenprocError
 # name -> (module, attribute, one line of help)
 COMMANDS = {
     "demo": ("xenproc.cli.demo", "demo", "Show it all: domains, rings, latency, crashes that hurt nobody."),
-    "bench": ("xenproc.bench.command", "bench", "Measure rings, events, hypercalls, creation, idle domains."),
+    "bench": ("xenproc.bench.command", "bench", "Measure rings, calls, creation, memory, scheduling, a guest kernel."),
     "list": ("xenproc.cli.domains", "list_domains", "List the domains of running hypervisors, as xl list."),
     "console": ("xenproc.cli.domains", "console", "Print what a domain has written to its console."),
     "mem-set": ("xenproc.cli.domains", "mem_set", "Set a domain's memory target."),

@@ -98,10 +98,11 @@ class Hypervisor:
         guest: any callable, lambdas and closures too. name: default "domainN". memory: its reservation of machine memory;
         maxmem: what it may grow to. private_memory: what its process may allocate besides (an address-space limit).
         limits: max_evtchns, max_grant_frames, max_maptrack, max_direct, max_board. cpus: host CPUs it may run on (as
-        xl.cfg's cpus); default all. weight, warp: its share of the CPUs where there is a scheduler, 256 unless said, and how far it
-        may borrow virtual time: "20ms" of CPU time, or (that, limit, period) (docs/bvt.md). paging: how its page tables are read:
-        "x86_64", "x86_32p" (PAE) or "x86_32" (two levels). shadow: they are not validated; the hypervisor walks shadows of them, made of
-        frames beside the reservation, as many as xl gives (docs/page-tables.md); "keep": also of those that are stored into all the time.
+        xl.cfg's cpus); default all; with a scheduler at least its own (docs/scheduling.md). weight, warp: its share of the CPUs where
+        there is a scheduler, 256 unless said, and how far it may borrow virtual time: "20ms" of CPU time, or (that, limit,
+        period) (docs/bvt.md). paging: how its page tables are read: "x86_64", "x86_32p" (PAE) or "x86_32" (two levels). shadow: they
+        are not validated; the hypervisor walks shadows of them, made of frames beside the reservation, as many as xl gives
+        (docs/page-tables.md); "keep": also of those that are stored into all the time.
 
         Raises ConfigError, EnvironmentLacks (not enough memory, ...), Timeout, HypervisorGone.
         """

@@ -53,7 +53,7 @@ def build(config: dict[str, Any]) -> tuple[HypervisorProcess, Spawner]:
     pen = Pen.build(config["sys_path"], preload=config["preload"])
     try:
         hv = HypervisorProcess(config["nr_frames"], config["may_spin"], config["isolation"])
-        cpus.start(hv.core, config["scheduler"], config["cpus"], config["dispatch"])
+        hv.scheduled = cpus.start(hv.core, config["scheduler"], config["cpus"], config["dispatch"])
     except BaseException:
         pen.close()
         raise

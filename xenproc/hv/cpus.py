@@ -27,15 +27,17 @@ def host_cpus(cpus: Any) -> list[int]:
     raise ConfigError(f"cpus: expected 1 to {len(ours)}, or some of {ours}, got {cpus!r}")
 
 
-def start(core: Any, scheduler: str | None, cpus: Any, dispatch: str | None = None) -> None:
-    """Schedule domains from now on; scheduler None: the host's kernel alone does. dispatch None: by the better way that is allowed.
+def start(core: Any, scheduler: str | None, cpus: Any, dispatch: str | None = None) -> list[int]:
+    """Schedule domains from now on, and return the CPUs; scheduler None: none, the host's kernel alone does.
+
+    dispatch None: by the better way that is allowed.
 
     Raises ConfigError, EnvironmentLacks.
     """
     if dispatch is not None and dispatch not in DISPATCHES:
         raise ConfigError(f"dispatch: expected one of {', '.join(DISPATCHES)} or None, got {dispatch!r}")
     if scheduler is None:
-        return
+        return []
     if scheduler not in SCHEDULERS:
         raise ConfigError(f"scheduler: expected one of {', '.join(SCHEDULERS)} or None, got {scheduler!r}")
     hosts = host_cpus(cpus)
@@ -45,6 +47,7 @@ def start(core: Any, scheduler: str | None, cpus: Any, dispatch: str | None = No
             "dispatch: real-time classes are refused here: run as root, or with CAP_SYS_NICE, or take dispatch='stop'"
         )
     check(ret, "xp_cpus_start")
+    return hosts
 
 
 def info(core: Any) -> dict[str, Any] | None:

@@ -46,6 +46,7 @@ class HypervisorProcess:
         self.swap_reason = self._pin_memory()
         self.nr_frames = nr_frames
         self.isolation = isolation
+        self.scheduled: list[int] = []          # the host's CPUs that a scheduler shares out (xenproc/hv/cpus.py)
         self.domains: dict[int, DomainRecord] = {}
         self.exits = Exits()
         self.next_domid = 1
@@ -140,9 +141,9 @@ class HypervisorProcess:
         Raises ConfigError, EnvironmentLacks (no memory, host refused), or XenprocError with what the new process said.
         """
         try:
-            check_plan(plan, self.domains.values())
+            check_plan(plan, self.domains.values(), self.scheduled)
             await self._make_room(plan["nr_pages"])
-            limits = check_plan(plan, self.domains.values())    # again: somebody may have taken the name meanwhile
+            limits = check_plan(plan, self.domains.values(), self.scheduled)    # again: somebody may have taken the name meanwhile
             domid = self._take_domid()
             create_in_core(self.core, domid, plan, limits)
             record = DomainRecord(domid, plan["name"], plan.get("owner", 0), plan.get("max_pages", plan["nr_pages"]))

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xenproc.errors import ConfigError, EnvironmentLacks
@@ -22,8 +22,12 @@ DEFENCES = frozenset({
 })
 
 
-def check_plan(plan: dict[str, Any], domains: Iterable[DomainRecord]) -> dict[str, int]:
-    """Return the limits of a domain to be made beside `domains`. Raises ConfigError: what, expected, got."""
+def check_plan(plan: dict[str, Any], domains: Iterable[DomainRecord], scheduled: Sequence[int] = ()) -> dict[str, int]:
+    """Return the limits of a domain to be made beside `domains`.
+
+    scheduled: the host's CPUs that the machine's scheduler shares out; none: there is no scheduler.
+    Raises ConfigError: what, expected, got.
+    """
     name = plan["name"]
     if not isinstance(name, str) or not 0 < len(_bytes(name)) < 64 or "\0" in name or name == "Domain-0":
         raise ConfigError(f"name: expected 1 to 63 bytes without NUL and not Domain-0, got {name!r}")
@@ -32,6 +36,11 @@ def check_plan(plan: dict[str, Any], domains: Iterable[DomainRecord]) -> dict[st
     cpus = plan.get("cpus")
     if cpus is not None and not (cpus and set(cpus) <= os.sched_getaffinity(0)):
         raise ConfigError(f"cpus: expected some of {sorted(os.sched_getaffinity(0))}, got {cpus}")
+    if cpus is not None and not set(scheduled) <= set(cpus):
+        raise ConfigError(
+            f"cpus: expected at least {list(scheduled)}, got {cpus}: the machine's scheduler runs a domain on any of its CPUs; "
+            "leave cpus= to Hypervisor(), or the scheduler out"
+        )
     unknown = set(plan.get("without", ())) - DEFENCES
     if unknown:
         raise ConfigError(f"without: expected some of {', '.join(sorted(DEFENCES))}, got {', '.join(sorted(unknown))}")
