@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -99,16 +100,29 @@ static int set_thread(int32_t tid, enum xp_class class)
     return sched_setscheduler(tid, policy, &param) == 0 ? 0 : -errno;
 }
 
+/* In a thread of its own, as nothing is to be left of it: a limit on priorities (RLIMIT_RTPRIO) may let a thread up, but not back. */
+static void *try_all(void *arg)
+{
+    const enum xp_class order[] = {XP_CLASS_WAITING, XP_CLASS_YIELDS, XP_CLASS_BREATHES, XP_CLASS_ASLEEP, XP_CLASS_NONE};
+    int32_t tid = (int32_t)gettid();
+    int ret = set_thread(tid, XP_CLASS_HYPERVISOR);
+    if (ret == 0)
+        ret = set_thread(tid, XP_CLASS_NONE);
+    for (size_t i = 0; ret == 0 && i < sizeof order / sizeof *order; i++) {
+        struct linux_sched_attr attr = attr_of(order[i], 0);
+        ret = set_attr(tid, &attr);
+    }
+    *(int *)arg = ret;
+    return NULL;
+}
+
 static int allowed(void)
 {
-    struct sched_param before;
-    int policy = sched_getscheduler(0);
-    if (policy < 0 || sched_getparam(0, &before) != 0)
-        return -errno;
-    int ret = set_policy(0, XP_CLASS_HYPERVISOR);
-    if (ret == 0)
-        (void)sched_setscheduler(0, policy, &before);
-    return ret;
+    pthread_t thread;
+    int ret = 0, error = pthread_create(&thread, NULL, try_all, &ret);
+    if (error == 0)
+        error = pthread_join(thread, NULL);
+    return error != 0 ? -error : ret;
 }
 
 void xp_class_threads(const struct xp_classed *c, bool (*visit)(void *arg, int32_t tid), void *arg)

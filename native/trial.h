@@ -1,5 +1,5 @@
 /*
- * trial.h: what this kernel can do for the machine's window, found by doing it on two pages.
+ * trial.h: what this kernel can do for the machine's window, found by doing it on two pages; and for its scheduler.
  *
  * Owns nothing; everything it makes is gone when it returns. Called by xenproc/hv/host.py for `xenproc doctor`.
  *   1. A bit is set only if the step was done and its effect was seen, never from a version number.
@@ -22,5 +22,11 @@ int xp_uffd_trial(void);
 
 /* 0 if an mseal'ed mapping withstands munmap, mprotect, mremap and mmap over it; else -errno of mseal, or -EPERM. */
 int xp_mseal_trial(void);
+
+/* May this process carry a scheduler's decisions out in this way (Hypervisor(dispatch=))? 0 or -errno; -XEN_EINVAL: there is no such way. */
+int xp_dispatch_trial(const char *name);
+
+/* 0 if the kernel records the switches of this process's children, as it is to record those of domains; else -errno. */
+int xp_watch_trial(void);
 
 #endif

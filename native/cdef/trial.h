@@ -7,3 +7,6 @@
 #define XP_UFFD_ALL ...
 int xp_uffd_trial(void);
 int xp_mseal_trial(void);
+int xp_dispatch_trial(const char *name);
+int xp_watch_trial(void);
+int64_t xp_host_breath_ns(void);

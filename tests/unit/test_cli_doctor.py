@@ -10,8 +10,10 @@ from xenproc.cli import main as entry
 from xenproc.dom0 import host
 from xenproc.errors import Timeout, XenprocError
 
-FINE = {"what": "filter (seccomp)", "ok": True, "detail": "system calls are filtered", "cost": "", "remedy": ""}
-LACKS = {"what": "landlock", "ok": False, "detail": "not in this kernel", "cost": "files are seen", "remedy": "boot with lsm=landlock"}
+FINE = {"what": "filter (seccomp)", "of": "isolation", "ok": True, "detail": "system calls are filtered", "cost": "", "remedy": ""}
+LACKS = {"what": "landlock", "of": "isolation", "ok": False, "detail": "not in this kernel", "cost": "files are seen",
+         "remedy": "boot with lsm=landlock"}
+SLOWER = {"what": "dispatch", "of": "scheduling", "ok": False, "detail": "by stopping", "cost": "later", "remedy": "root"}
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def doctor(monkeypatch, capsys):
 
 
 def test_a_good_host_is_0(doctor):
-    assert doctor([FINE]) == (0, "[ok] filter (seccomp): system calls are filtered\nisolation: enforced\n", "")
+    assert doctor([FINE]) == (0, "[ok] filter (seccomp): system calls are filtered\nisolation: enforced\nscheduling: as it is meant\n", "")
 
 
 def test_a_poor_host_is_3_with_cost_and_remedy(doctor):
@@ -38,7 +40,14 @@ def test_a_poor_host_is_3_with_cost_and_remedy(doctor):
     assert "isolation: enforced" not in out
 
 
-@pytest.mark.parametrize(("rows", "status"), [([FINE], 0), ([FINE, LACKS], 3)])
+def test_what_only_scheduling_lacks_is_said_and_does_not_count(doctor):
+    status, out, err = doctor([FINE, SLOWER])
+    assert (status, err) == (0, "")
+    assert out.endswith("[--] dispatch: by stopping\n       without it: later\n       remedy: root\n"
+                        "isolation: enforced\nscheduling: 1 things are missing; it works without\n")
+
+
+@pytest.mark.parametrize(("rows", "status"), [([FINE], 0), ([FINE, LACKS], 3), ([SLOWER, FINE], 0)])
 def test_json_has_the_same_status(doctor, rows, status):
     code, out, err = doctor(rows, "--json")
     assert (code, err) == (status, "")
@@ -54,7 +63,7 @@ def test_this_host_is_examined_in_a_process_of_its_own():
     assert imported == []
     assert len(rows) > 5
     for row in rows:
-        assert set(row) == {"what", "ok", "detail", "cost", "remedy"}
+        assert set(row) == {"what", "of", "ok", "detail", "cost", "remedy"}
         assert row["ok"] or (row["cost"] and row["remedy"]), row
 
 

@@ -1,5 +1,6 @@
 """The examination of the host: on a host that has everything, and in a process from which much has been taken away."""
 
+import errno
 import json
 import os
 import struct
@@ -14,7 +15,7 @@ from xenproc.guest.syscalls import NUMBER
 from xenproc.hv import host
 from xenproc.native import ffi, lib
 
-KEYS = {"what", "ok", "detail", "cost", "remedy"}
+KEYS = {"what", "of", "ok", "detail", "cost", "remedy"}
 ISOLATION = {"window (userfaultfd)", "filter (seccomp)", "seal (mseal)", "landlock", "uids",
              *(f"{name} namespace" for name in ("user", "mount", "pid", "net", "ipc", "uts"))}
 
@@ -125,3 +126,63 @@ def test_a_trial_that_dies_counts_as_refused():
     assert host.in_child(lambda: 0) == 0
     assert host.in_child(lambda: -13) == -13
     assert host.in_child(lambda: struct.unpack("I", b"")[0]) == -71
+
+
+# ---- what only the scheduler wants ----
+
+SCHEDULING = {"dispatch", "switch records (perf)", "kept for others"}
+
+
+def test_the_schedulers_rows_do_not_count_for_isolation():
+    rows = {it["what"]: it for it in host.examine()}
+    assert {what for what, it in rows.items() if it["of"] == "scheduling"} == SCHEDULING
+    assert {it["of"] for it in rows.values()} == {"isolation", "scheduling"}
+
+
+@pytest.mark.parametrize("call", ["sched_setscheduler", "sched_setattr"])
+def test_without_real_time_classes_it_stops_and_continues(call):
+    """The second as where RLIMIT_RTPRIO alone lets a thread up, and nothing lets it back: dispatch=None must not choose that way."""
+    row = examined(refused=[call])["dispatch"]
+    assert not row["ok"] and row["detail"] == "by stopping and continuing; real-time classes: Operation not permitted"
+    assert "CAP_SYS_NICE" in row["remedy"]
+
+
+def test_a_dispatch_trial_leaves_nothing():
+    before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    assert lib.xp_dispatch_trial(b"class") in (0, -errno.EPERM)
+    assert lib.xp_dispatch_trial(b"stop") == 0
+    assert lib.xp_dispatch_trial(b"magic") == -errno.EINVAL
+    assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)) == before
+
+
+def test_without_perf_a_wake_up_is_seen_at_a_tick():
+    row = examined(refused=["perf_event_open"])["switch records (perf)"]
+    assert not row["ok"] and "not permitted; perf_event_paranoid is" in row["detail"] and "4 ms later" in row["cost"]
+
+
+def kept(monkeypatch, tmp_path, runtime, server=None):
+    """The row of a host with these settings: us of 1,000,000, ns of a second."""
+    folder = tmp_path / "fair_server"
+    if server is not None:
+        (folder / "cpu0").mkdir(parents=True)
+        (folder / "cpu0" / "runtime").write_text(f"{server}\n")
+        (folder / "cpu0" / "period").write_text("1000000000\n")
+    real = host._number
+    settings = {"/proc/sys/kernel/sched_rt_period_us": 1_000_000, "/proc/sys/kernel/sched_rt_runtime_us": runtime}
+    monkeypatch.setattr(host, "_number", lambda path: settings[path] if path in settings else real(path))
+    monkeypatch.setattr(host, "_FAIR_SERVER", folder)
+    return host.kept_for_others()
+
+
+@pytest.mark.parametrize(("runtime", "server", "ok", "detail"), [
+    (950_000, None, True, "sched_rt_runtime_us keeps 5.0%; "),
+    (-1, None, True, "sched_rt_runtime_us keeps nothing; "),
+    (1_000_000, 50_000_000, True, "sched_rt_runtime_us keeps nothing, the fair server 5.0%; "),
+    (900_000, 50_000_000, False, "sched_rt_runtime_us keeps 10.0%, the fair server 5.0%; "),
+    (950_000, 100_000_000, False, "sched_rt_runtime_us keeps 5.0%, the fair server 10.0%; "),
+    (None, None, True, "sched_rt_runtime_us keeps nothing; "),
+])
+def test_what_the_kernel_keeps_for_others(monkeypatch, tmp_path, runtime, server, ok, detail):
+    row = kept(monkeypatch, tmp_path, runtime, server)
+    assert row["ok"] is ok and row["detail"].startswith(detail)
+    assert ok or ("sched_rt_runtime_us=950000" in row["remedy"] and "stall" in row["cost"])

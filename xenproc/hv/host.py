@@ -2,7 +2,8 @@
 
 Owns nothing. Invariants:
 1. What can be tried is tried, in a child where trying changes the process; a version number alone is never believed.
-2. For each thing that is missing a row says what is lost and what to change. `ok` means: nothing of the isolation is lost.
+2. For each thing that is missing a row says what is lost and what to change. `ok` means: nothing of the isolation is lost, or, where a
+   row is `of` scheduling (docs/scheduling.md), nothing of that.
 3. It works with no privilege, on any Linux; what cannot even be asked counts as missing, with the reason.
 """
 
@@ -24,16 +25,18 @@ from xenproc.machine import SHM_DIR, available_memory
 from xenproc.native import ffi, lib
 from xenproc.units import human
 
-_CAP_IPC_LOCK, _CAP_SYS_NICE = 14, 23
+_CAP_IPC_LOCK = 14
 _RET_ALLOW = 0x7FFF0000
 _SHM_SMALL = 64 << 20       # docker's default size of /dev/shm
 _SCOPE_ABI = 6
+_FAIR_SERVER = Path("/sys/kernel/debug/sched/fair_server")     # Linux 6.12; root alone sees it
+_KEPT = 0.0501              # of a CPU: what the kernel keeps unless told otherwise
 _CONTAINER = "in a container: allow it in its seccomp profile (docker: --security-opt seccomp=PROFILE, or --privileged)"
 
 
-def row(what: str, ok: bool, detail: str, cost: str = "", remedy: str = "") -> dict[str, Any]:
-    """Return one line of the examination; cost and remedy are empty where nothing is missing."""
-    return {"what": what, "ok": ok, "detail": detail, "cost": "" if ok else cost, "remedy": "" if ok else remedy}
+def row(what: str, ok: bool, detail: str, cost: str = "", remedy: str = "", of: str = "isolation") -> dict[str, Any]:
+    """Return one line of the examination; cost and remedy are empty where nothing is missing. of: "isolation" or "scheduling"."""
+    return {"what": what, "of": of, "ok": ok, "detail": detail, "cost": "" if ok else cost, "remedy": "" if ok else remedy}
 
 
 def in_child(work: Callable[[], int]) -> int:
@@ -195,10 +198,7 @@ def swap() -> dict[str, Any]:
 def processors() -> dict[str, Any]:
     """CPUs: their number decides how much spinning pays, never whether it is safe."""
     nr = len(os.sched_getaffinity(0))
-    caps = ffi.new("uint64_t *")
-    realtime = lib.xp_effective_caps(caps) == 0 and bool(caps[0] >> _CAP_SYS_NICE & 1)
-    note = "" if nr > 1 else "; with one, waiting by spinning never pays"
-    return row("CPUs", True, f"{nr}; real-time scheduling {'can' if realtime else 'cannot'} be used{note}")
+    return row("CPUs", True, f"{nr}" if nr > 1 else "1; with one, waiting by spinning never pays")
 
 
 def side_channels() -> dict[str, Any]:
@@ -215,13 +215,63 @@ def side_channels() -> dict[str, Any]:
                "boot without mitigations=off; newer microcode and kernel; CPUs of their own for guests (cpus=)")
 
 
+# ---- the scheduler ----
+
+
+def dispatch() -> dict[str, Any]:
+    """How a scheduler's decisions can be carried out, tried."""
+    ret = in_child(partial(lib.xp_dispatch_trial, b"class"))
+    detail = "by real-time classes" if ret == 0 else f"by stopping and continuing; real-time classes: {_why(ret)}"
+    return row("dispatch", ret == 0, detail,
+               "a domain that wakes runs beside the chosen one until it is seen, blocks are seen up to 4 ms late, "
+               "and other work of the host competes",
+               "root, or CAP_SYS_NICE (RLIMIT_RTPRIO alone does not do: nobody comes back from a class by it); in a control group with "
+               "cpu.rt_runtime_us: above 0", of="scheduling")
+
+
+def switch_records() -> dict[str, Any]:
+    """The kernel's records of switches, by which a wake-up is seen: tried on a child."""
+    ret = in_child(lib.xp_watch_trial)
+    level = _number("/proc/sys/kernel/perf_event_paranoid")
+    return row("switch records (perf)", ret == 0,
+               "a wake-up is seen at once" if ret == 0 else f"{_why(ret)}; perf_event_paranoid is {level}",
+               "a domain that wakes is seen at the next tick of its CPU clock, 4 ms later at 250 Hz, and runs out of turn until then",
+               f"sysctl kernel.perf_event_paranoid=2 or less, or CAP_PERFMON; a kernel with CONFIG_PERF_EVENTS; {_CONTAINER}",
+               of="scheduling")
+
+
+def kept_for_others() -> dict[str, Any]:
+    """What the kernel keeps of each CPU for the ordinary class: a chosen domain leaves its real-time class for a little more than that."""
+    period, runtime = _number("/proc/sys/kernel/sched_rt_period_us"), _number("/proc/sys/kernel/sched_rt_runtime_us")
+    paths = _FAIR_SERVER.glob("cpu*") if os.access(_FAIR_SERVER, os.R_OK) else ()
+    servers = [(_number(path / "runtime"), _number(path / "period")) for path in paths]
+    limited = 0.0 if runtime is None or not period or runtime < 0 else max(0.0, 1 - runtime / period)
+    served = max((run / per for run, per in servers if run is not None and per), default=None)
+    detail = f"sched_rt_runtime_us keeps {limited:.1%}" if limited else "sched_rt_runtime_us keeps nothing"
+    detail += "" if served is None else f", the fair server {served:.1%}"
+    detail += f"; a chosen domain breathes {lib.xp_host_breath_ns() / 1e6:.2f} ms in each 28"
+    return row("kept for others", limited <= _KEPT and (served or 0.0) <= _KEPT, detail,
+               "a chosen domain is out of its real-time class for longer, its blocks are seen later; what a breath does not cover is a "
+               "stall of all real-time classes, in one piece",
+               f"sysctl kernel.sched_rt_runtime_us=950000 (of sched_rt_period_us=1000000); {_FAIR_SERVER}/cpu*/runtime: 50000000",
+               of="scheduling")
+
+
+def _number(path: str | Path) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def examine() -> list[dict[str, Any]]:
     """Return a row for each thing that matters, the most important first."""
     uname = platform.uname()
     fits = uname.system == "Linux" and uname.machine == "x86_64"
     kernel = row("kernel", fits, f"{uname.system} {uname.release} {uname.machine}", "nothing works", "Linux on x86_64")
     confinement = [window(), seccomp(), seal(), landlock(), *namespaces(), uids()]
-    return [kernel, *confinement, shared_memory(), swap(), processors(), side_channels()]
+    scheduling = [dispatch(), switch_records(), kept_for_others()]
+    return [kernel, *confinement, shared_memory(), swap(), processors(), side_channels(), *scheduling]
 
 
 def main() -> None:
