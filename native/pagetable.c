@@ -26,8 +26,8 @@ static void walk(struct xp_domain *d, uint64_t va, struct xp_path_view *view)
     const struct xp_shadow *s = d->shadow;
     uint32_t level = m->levels;
     uint64_t at = s == NULL ? d->mm.base.v : s->base == XP_SHADOW_NONE ? 0 : s->page[s->base].table;
-    /* In shadow mode it is the guest's own tables that are shown, as far as they are pages of its own. */
-    for (; level > 0 && at != 0 && xp_frame_owned(&d->hv->frames, xp_mfn(at), d->domid); level--) {
+    /* In shadow mode it is the guest's own tables that are shown, as far as they are pages of its own: nobody has validated them. */
+    for (; level > 0 && at != 0 && at < d->hv->frames.nr && (s == NULL || xp_frame_owned(&d->hv->frames, xp_mfn(at), d->domid)); level--) {
         struct xp_path_step *step = &view->step[view->nr_steps++];
         uint32_t index = xp_pt_index(m, level, va);
         const struct xp_paging_level *l = &m->level[level];
@@ -39,7 +39,7 @@ static void walk(struct xp_domain *d, uint64_t va, struct xp_path_view *view)
             return;
         at = xp_pte_mfn(m, step->entry);
     }
-    view->mapped = at != 0 && level == 0;
+    view->mapped = at != 0 && view->nr_steps > 0 && (s == NULL || level == 0);
     if (view->mapped)
         view->page = view_of(d->hv, at);
 }

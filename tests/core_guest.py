@@ -38,8 +38,8 @@ class Core:
         lib.xp_hv_info(self.hv, info)
         return info
 
-    def create(self, domid: int, nr_pages: int = 32, paging: int = 2) -> "CoreGuest":
-        """Return a running domain; paging: 0 x86_32, 1 x86_32p, 2 x86_64."""
+    def create(self, domid: int, nr_pages: int = 32, paging: int = 2, pidfd: int = -1) -> "CoreGuest":
+        """Return a running domain; paging: 0 x86_32, 1 x86_32p, 2 x86_64; pidfd: the process that is paused in its place."""
         plan = ffi.new("struct xp_domain_plan *")
         name, cmdline = ffi.new("char[]", b"core%d" % domid), ffi.new("char[]", b"")
         plan.name, plan.cmdline, plan.nr_pages, plan.max_pages = name, cmdline, nr_pages, nr_pages
@@ -49,7 +49,8 @@ class Core:
         assert lib.xp_domain_create(self.hv, domid, plan) == 0
         doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_SEMAPHORE | os.EFD_CLOEXEC)
         process = ffi.new("struct xp_domain_process *")
-        process.uffd = process.pagemap_fd = process.pidfd = process.boot_sock = -1
+        process.uffd = process.pagemap_fd = process.boot_sock = -1
+        process.pidfd = pidfd
         process.doorbell, process.pid, process.window_base = doorbell, os.getpid(), self.base
         assert lib.xp_domain_attach(self.hv, domid, process) == 0
         assert lib.xp_domain_start(self.hv, domid) == 0

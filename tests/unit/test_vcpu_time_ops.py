@@ -1,6 +1,7 @@
 """Time and alarms over the core without processes: each operation with each of its errors, and when an alarm goes off."""
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -310,7 +311,19 @@ def test_the_run_state_adds_up(guest):
         (burn if i % 2 else lambda ns: time.sleep(ns / 1e9))(3 * MS)
 
 
-def test_a_stopped_domain_is_offline(core, guest):
+@pytest.fixture
+def sleeper():
+    """The pidfd of a process that does nothing."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        yield os.pidfd_open(child.pid)      # the domain's from then on
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_stopped_domain_is_offline(core, sleeper):
+    guest = core.create(1, pidfd=sleeper)
     assert lib.xp_domain_paused(core.hv, 1, True) == 0
     assert lib.xp_domain_paused(core.hv, 1, True) == 0, "twice is harmless"
     time.sleep(0.05)

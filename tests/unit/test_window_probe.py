@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cffi import FFI
-from helpers import require
+from helpers import require, until
 
 from xenproc.native import ffi as xffi
 from xenproc.native import lib as xlib
@@ -144,6 +144,8 @@ def serve(sock, memory_fd):
             thread = threading.Thread(target=race, args=(at,))
             thread.start()
             answer = "begun"
+        elif word == "tried":
+            answer = str(raced["tried"])
         else:
             raced["stop"] = True
             thread.join()
@@ -246,6 +248,10 @@ def test_giving_and_protecting_under_a_writer(child):
         for _ in range(50):
             assert child.memory[4 * 4096 : 4 * 4096 + 8] == b"unharmed"
         assert child.protect(4, False) == 0
+    # At least once it is certain that the other thread tried meanwhile.
+    assert child.protect(4, True) == 0
+    before = int(child.ask("tried"))
+    until(lambda: int(child.ask("tried")) > before + 1, "a try")
     written, tried = map(int, child.ask("stop").split())
     assert 0 < written < tried
 
