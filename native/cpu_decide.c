@@ -247,6 +247,7 @@ void xp_cpu_ran(struct xp_domain *d, uint32_t nr)
     if (!cpus->contended) {
         if (xp_busy_seen(&cpus->epoch, d, nr, cpus->nr, xp_hv_system_time(cpus->hv))) {
             cpus->contended = true;
+            cpus->calm_since = 0;
             cpus->nr_contended++;
             xp_cpu_spent_on(cpus);
         }

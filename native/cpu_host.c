@@ -38,7 +38,8 @@ int64_t xp_host_breath_ns(void)
 /* Of those domains that want to run, for one CPU. */
 static uint64_t weight_of(const struct xp_cpus *cpus)
 {
-    return (uint64_t)cpus->sched.weight / cpus->nr;
+    uint64_t weight = (uint64_t)cpus->sched.weight / cpus->nr;
+    return weight > 0 ? weight : 1;
 }
 
 /* The domains' turn, until the next breath in so many ns. */
@@ -61,11 +62,12 @@ static void begin_phase(struct xp_cpus *cpus, struct xp_cpu *cpu, enum xp_host_p
     h->got_ns = h->used_ns = 0;
 }
 
-/* What passed since the last count, and what of it d did not get. Its class has just been changed: its clock is exact. */
+/* What passed since the last count, and what of it d did not get. Its class has just been changed: its clock is exact. One that is gone
+   has none: nobody knows who used the time. */
 static void count(struct xp_cpu *cpu, const struct xp_domain *d, int64_t now)
 {
     struct xp_host_cpu *h = &cpu->host_turn;
-    int64_t got = now - h->since, used = got - (xp_cpu_ns(d->pid) - h->clock_ns);
+    int64_t got = now - h->since, clock = xp_cpu_ns(d->pid), used = clock < h->clock_ns ? 0 : got - (clock - h->clock_ns);
     h->got_ns += got;
     h->used_ns += used < 0 ? 0 : used;
     h->since = now;
@@ -87,7 +89,10 @@ void xp_host_begin(struct xp_cpus *cpus, int64_t now)
     if (cpus->hand->runs != NULL)
         return;                 /* no real-time classes: the host's processes are beside the chosen one's all the time */
     for (uint32_t i = 0; i < cpus->nr; i++) {
-        cpus->cpu[i].host_turn.left_ns = cpus->breath_ns;
+        struct xp_host_cpu *h = &cpus->cpu[i].host_turn;
+        h->left_ns = cpus->breath_ns;
+        h->turn_due = false;
+        xp_host_share_anew(&h->share);
         domains_turn(&cpus->cpu[i], now, (int64_t)(i + 1) * PERIOD_NS / cpus->nr);      /* not all at once */
     }
 }

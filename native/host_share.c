@@ -5,6 +5,13 @@
 
 #define IDLE_PART 8              /* who uses less than this part of what it has does not want it */
 
+void xp_host_share_anew(struct xp_host_share *s)
+{
+    s->wants = false;
+    s->unwanted = 0;
+    s->lead = 0;
+}
+
 void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight)
 {
     if (weight == 0 || (!s->wants && s->lead <= 0))

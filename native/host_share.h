@@ -30,6 +30,9 @@ struct xp_host_share {
     int64_t used_ns;             /* by the host while CPUs were contended, as far as was seen */
 };
 
+/* Contention begins: until now the host had what it wanted. */
+void xp_host_share_anew(struct xp_host_share *s);
+
 /* The domains had the CPU for ns; weight: of those that want it, on one CPU. */
 void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight);
 

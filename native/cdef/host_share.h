@@ -8,3 +8,4 @@ void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight)
 void xp_host_share_host(struct xp_host_share *s, int64_t got, int64_t used);
 int64_t xp_host_share_turn(const struct xp_host_share *s);
 int64_t xp_host_share_next(const struct xp_host_share *s, uint64_t weight, int64_t period);
+void xp_host_share_anew(struct xp_host_share *s);

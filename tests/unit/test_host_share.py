@@ -69,6 +69,12 @@ def test_one_unused_breath_is_no_end_of_its_wants():
     assert not s.wants and s.lead == 0 and lib.xp_host_share_turn(s) == 0
 
 
+def test_contention_begins_without_debts():
+    s = ffi.new("struct xp_host_share *", {"weight": 300, "wants": True, "unwanted": 3, "lead": -8 * S, "used_ns": 7})
+    lib.xp_host_share_anew(s)
+    assert (s.wants, s.unwanted, s.lead, s.weight, s.used_ns) == (False, 0, 0, 300, 7)
+
+
 def test_the_domains_have_time_between_two_turns():
     s = ffi.new("struct xp_host_share *", {"weight": 60000, "wants": True, "lead": -8 * S})
     assert lib.xp_host_share_turn(s) == lib.XP_HOST_TURN_NS
