@@ -38,7 +38,7 @@ struct xp_shadow_page {
     uint64_t used;               /* when a walk came through it last */
     uint32_t table;              /* the guest's table; 0: free */
     uint32_t up;                 /* a hint: the entry that named it last: page << 10 | index */
-    uint16_t users;              /* entries of shadows that name it, and base pointers */
+    uint32_t users;              /* entries of shadows that name it, and base pointers: more than 16 bits hold */
     uint16_t next;               /* in its hash chain, or the next free or doomed one */
     uint16_t nr_present;         /* entries, without the hole's */
     uint16_t writes;             /* stores into the table since a walk came to it */

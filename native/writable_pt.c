@@ -175,6 +175,8 @@ int64_t xp_wpt_write(struct xp_domain *d, struct xp_call *call)
     if (d->mm.stage != XP_MM_idle) {
         ret = xp_mm_run(d) != 0 ? XP_CALL_AGAIN : d->mm.result;
         d->mm.stage = ret == XP_CALL_AGAIN ? d->mm.stage : XP_MM_idle;
+    } else if (d->mm.rehooking && !xp_wpt_rehook(d, d->mm.nr_unhooked - 1)) {
+        ret = XP_CALL_AGAIN;    /* a table on the work stack is half validated: nothing may be stored into it, nor pushed above it */
     } else {
         ret = store(d, mfn, (uint32_t)offset, call->args[2], bytes);
     }
