@@ -27,11 +27,10 @@ static void fill(struct xp_bench_tlb *t, const struct xp_paging_mode *m)
     uint64_t first = 1;          /* of the level's tables; the top is frame 1, as frame 0 is none */
     for (uint32_t level = m->levels; level > 0; level--) {
         uint64_t tables = tables_of(m, level, t->pages), below = tables_of(m, level - 1, t->pages);
-        bool bare = m->levels == 3 && level == 3;
         for (uint64_t i = 0; i < below; i++) {
             uint64_t frame = level == 1 ? t->first_data + i % t->nr_data : first + tables + i;
             void *table = t->base + ((first + i / m->level[level].nr) << XP_PAGE_SHIFT);
-            xp_pt_write(m, table, (uint32_t)(i % m->level[level].nr), frame << XP_PAGE_SHIFT | (bare ? XP_PTE_PRESENT : FULL));
+            xp_pt_write(m, table, (uint32_t)(i % m->level[level].nr), frame << XP_PAGE_SHIFT | (xp_is_pdpte(m, level) ? XP_PTE_PRESENT : FULL));
         }
         first += tables;
     }

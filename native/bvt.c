@@ -49,9 +49,9 @@ static void adjust(struct xp_sched *s, struct xp_sched_entity *e, int64_t now)
 /* The avt that one who sleeps has if it wakes now. */
 static int64_t avt_awake(const struct xp_sched *s, const struct xp_sched_entity *e)
 {
-    int64_t avt = e->avt > s->svt ? e->avt : s->svt;
     if (e->claims)
         return e->avt;
+    int64_t avt = e->avt > s->svt ? e->avt : s->svt;
     if (s->weight > 0) {
         int64_t least = (int64_t)(s->served / s->weight) - allowance(s, e);
         avt = avt > least ? avt : least;

@@ -1,5 +1,6 @@
 /* cpu_class.c: see cpu_class.h. */
 #include "cpu_hand.h"
+#include "sched_attr.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -48,14 +49,6 @@ void xp_class_close(struct xp_classed *c)
     c->class = XP_CLASS_NONE;
 }
 
-struct linux_sched_attr {        /* what sched_setattr takes, its first version */
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-};
-
 #define BREATHES_NICE (-5)       /* three times an ordinary process: the host's wants are seen, and a domain loses little */
 #define YIELDS_NICE 5            /* a third of one; far above those that wait */
 
@@ -73,15 +66,10 @@ static struct linux_sched_attr attr_of(enum xp_class class, int32_t own_nice)
     return attr;
 }
 
-static int set_attr(int32_t tid, const struct linux_sched_attr *attr)
-{
-    return syscall(SYS_sched_setattr, tid, attr, 0) == 0 ? 0 : -errno;
-}
-
 static bool is_in(int32_t tid, const struct linux_sched_attr *attr)
 {
-    struct linux_sched_attr now = {.size = sizeof now};
-    if (syscall(SYS_sched_getattr, tid, &now, sizeof now, 0) != 0)
+    struct linux_sched_attr now;
+    if (xp_attr_get(tid, &now) != 0)
         return true;            /* gone */
     return now.policy == attr->policy && now.priority == attr->priority && (attr->policy != SCHED_OTHER || now.nice == attr->nice);
 }
@@ -110,7 +98,7 @@ static void *try_all(void *arg)
         ret = set_thread(tid, XP_CLASS_NONE);
     for (size_t i = 0; ret == 0 && i < sizeof order / sizeof *order; i++) {
         struct linux_sched_attr attr = attr_of(order[i], 0);
-        ret = set_attr(tid, &attr);
+        ret = xp_attr_set(tid, &attr);
     }
     *(int *)arg = ret;
     return NULL;
@@ -154,7 +142,7 @@ static int move_thread(int32_t tid, const struct move *m)
     /* CPUs first: a thread in its class has its CPUs, too, and so have those that it makes from then on. */
     if (m->cpus != NULL && sched_setaffinity(tid, sizeof *m->cpus, m->cpus) != 0 && errno == ESRCH)
         return -ESRCH;
-    return set_attr(tid, &m->attr);
+    return xp_attr_set(tid, &m->attr);
 }
 
 static bool move_if_elsewhere(void *arg, int32_t tid)
@@ -183,9 +171,9 @@ static bool pin_thread(void *arg, int32_t tid)
 
 static bool count_thread(void *arg, int32_t tid)
 {
-    struct linux_sched_attr own = {.size = sizeof own};
+    struct linux_sched_attr own;
     (void)arg;
-    if (syscall(SYS_sched_getattr, tid, &own, sizeof own, 0) != 0)
+    if (xp_attr_get(tid, &own) != 0)
         return true;            /* gone */
     struct linux_sched_attr like = own;
     if (own.policy == SCHED_RR)
@@ -194,8 +182,8 @@ static bool count_thread(void *arg, int32_t tid)
         like.policy = SCHED_BATCH;
     else
         return true;            /* waits, or its guest has chosen a class itself: as exact as the kernel has it */
-    if (set_attr(tid, &like) == 0)
-        (void)set_attr(tid, &own);
+    if (xp_attr_set(tid, &like) == 0)
+        (void)xp_attr_set(tid, &own);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "cpu_stop.h"
 
 #include "runstate.h"
+#include "sched_attr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,24 +13,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-struct sched_attr_v1 {           /* the kernel's struct sched_attr as it began; the libc here has none */
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-};
-
 int xp_stop_slice(int32_t tid, uint64_t ns)
 {
-    struct sched_attr_v1 attr = {0};
-    if (syscall(SYS_sched_getattr, tid, &attr, sizeof attr, 0) != 0)
-        return -errno;
-    if (attr.policy != SCHED_OTHER)
-        return 0;
-    attr.size = sizeof attr;
+    struct linux_sched_attr attr;
+    int ret = xp_attr_get(tid, &attr);
+    if (ret != 0 || attr.policy != SCHED_OTHER)
+        return ret;
     attr.runtime = ns;
-    return syscall(SYS_sched_setattr, tid, &attr, 0) == 0 ? 0 : -errno;
+    return xp_attr_set(tid, &attr);
 }
 
 void xp_stop_be_idle(void)

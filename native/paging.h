@@ -62,6 +62,15 @@ static inline uint64_t xp_pte_mfn(const struct xp_paging_mode *m, uint64_t entry
     return (entry & m->frame_mask) >> XP_PAGE_SHIFT;
 }
 
+/* An entry of PAE's top level: no rights, no A. */
+static inline bool xp_is_pdpte(const struct xp_paging_mode *m, uint32_t level) { return m->levels == 3 && level == 3; }
+
+/* What an entry has that a processor has gone on by. */
+static inline uint64_t xp_pte_must(const struct xp_paging_mode *m, uint32_t level)
+{
+    return xp_is_pdpte(m, level) ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
+}
+
 /* As the hardware sees it: 64-bit addresses must be sign-extended, 32-bit ones have no upper half. */
 static inline bool xp_va_canonical(const struct xp_paging_mode *m, uint64_t va)
 {

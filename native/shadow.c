@@ -6,7 +6,6 @@
 #include "shadow.h"
 
 #include "template.h"
-#include "walk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 int xp_shadow_enable(struct xp_domain *d, uint32_t nr)
 {
     struct xp_frames *f = &d->hv->frames;
-    struct xp_space space;
     xp_mfn_t first;
     if (nr < XP_SHADOW_POOL_MIN || nr > XP_SHADOW_POOL_MAX)
         return -XEN_EINVAL;
@@ -27,9 +25,6 @@ int xp_shadow_enable(struct xp_domain *d, uint32_t nr)
         free(s);
         return -XEN_ENOMEM;
     }
-    for (uint32_t mode = 0; mode < XP_PAGING_MODES; mode++)
-        if (xp_paging_mode(mode) == d->mm.mode && xp_space_init(&space, mode, NULL, f->nr) == 0)
-            memcpy(s->reserved, space.reserved, sizeof s->reserved);
     s->first = first.v;
     s->nr = s->nr_free = nr;
     s->doomed = s->base = s->user_base = XP_SHADOW_NONE;
@@ -148,6 +143,14 @@ void xp_shadow_unlink_all(struct xp_domain *d, uint32_t page)
                 xp_shadow_unlink(d, i, j);
 }
 
+/* Nobody's any more, whoever names it now. */
+static void end_one(struct xp_domain *d, uint16_t page)
+{
+    xp_shadow_unlink_all(d, page);
+    if (!d->shadow->page[page].doomed)
+        xp_shadow_doom(d, page);
+}
+
 static bool is_base(const struct xp_shadow *s, uint32_t page) { return page == s->base || page == s->user_base; }
 
 bool xp_shadow_end(struct xp_domain *d, uint64_t table)
@@ -159,11 +162,16 @@ bool xp_shadow_end(struct xp_domain *d, uint64_t table)
         if (page == XP_SHADOW_NONE || is_base(s, page))
             continue;
         s->count.unshadowed++;
-        xp_shadow_unlink_all(d, page);
-        if (!s->page[page].doomed)
-            xp_shadow_doom(d, page);
+        end_one(d, page);
     }
     return frame->type != XP_FT_SHADOWED;
+}
+
+static void put_free(struct xp_shadow *s, uint16_t page)
+{
+    s->page[page].next = s->free;
+    s->free = page;
+    s->nr_free++;
 }
 
 /* What a doomed shadow's entries hold; then it is free. */
@@ -181,12 +189,11 @@ static void reap(struct xp_domain *d)
         else
             xp_shadow_unlink(d, page, i);
     }
-    *p = (struct xp_shadow_page){.next = s->free};
-    s->free = page;
-    s->nr_free++;
+    *p = (struct xp_shadow_page){0};
+    put_free(s, page);
 }
 
-static void flush_now(struct xp_domain *d)
+void xp_shadow_flush(struct xp_domain *d)
 {
     if (d->shadow->flush && d->state != XP_DS_DYING)
         xp_mm_flush(d, XP_FLUSH_type);
@@ -201,11 +208,11 @@ bool xp_shadow_settle(struct xp_domain *d)
     while (s->doomed != XP_SHADOW_NONE) {
         reap(d);
         if (s->doomed != XP_SHADOW_NONE && (d->hv->mm_step != 0 || xp_now_ns() > d->mm.until)) {
-            flush_now(d);
+            xp_shadow_flush(d);
             return false;
         }
     }
-    flush_now(d);
+    xp_shadow_flush(d);
     return true;
 }
 
@@ -237,9 +244,7 @@ static int evict(struct xp_domain *d)
     if (page == XP_SHADOW_NONE)
         return -XEN_ENOMEM;
     s->count.evicted++;
-    xp_shadow_unlink_all(d, page);
-    if (!s->page[page].doomed)
-        xp_shadow_doom(d, page);
+    end_one(d, page);
     return 0;
 }
 
@@ -277,13 +282,6 @@ static int protect(struct xp_domain *d, uint64_t table)
     if (ret == 0)
         frame->ref_count++;
     return ret;
-}
-
-static void put_free(struct xp_shadow *s, uint16_t page)
-{
-    s->page[page].next = s->free;
-    s->free = page;
-    s->nr_free++;
 }
 
 int xp_shadow_get(struct xp_domain *d, uint64_t table, uint8_t kind)

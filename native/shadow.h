@@ -53,7 +53,6 @@ struct xp_shadow_counts {
 struct xp_shadow {
     uint64_t first;              /* the pool's first frame: they follow each other */
     uint32_t nr, nr_free;
-    uint64_t reserved[XP_PAGING_LEVELS + 1]; /* bits of an entry of each level that a processor faults for */
     uint64_t now;                /* counts walks */
     uint16_t free, doomed;       /* heads of lists */
     uint16_t base, user_base;    /* shadows of the base pointers' tables, or NONE */
@@ -136,6 +135,9 @@ uint8_t xp_shadow_below(const struct xp_domain *d, uint32_t kind, uint32_t index
 /* The shadow of a table, or NONE; made if there is none: -XEN_EINVAL (no page of its own), -XEN_EBUSY, -XEN_ENOMEM. */
 uint16_t xp_shadow_find(const struct xp_domain *d, uint64_t table, uint8_t kind);
 int xp_shadow_get(struct xp_domain *d, uint64_t table, uint8_t kind);
+
+/* What has ended is in no TLB any more. */
+void xp_shadow_flush(struct xp_domain *d);
 
 /* It has no users any more: it ends unless it may stay. And one that ends whatever it is. */
 void xp_shadow_unused(struct xp_domain *d, uint32_t page);

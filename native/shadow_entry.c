@@ -11,6 +11,7 @@
 #include "grant_host.h"
 #include "leaf.h"
 #include "maptrack.h"
+#include "walk.h"
 
 #define RIGHTS (XP_PTE_PRESENT | XP_PTE_RW | XP_PTE_USER | XP_PTE_NX)
 
@@ -24,8 +25,8 @@ static void write(struct xp_domain *d, uint32_t page, uint32_t index, uint64_t e
 uint64_t xp_shadow_leaf(struct xp_domain *d, uint64_t entry)
 {
     const struct xp_paging_mode *m = d->mm.mode;
-    const uint64_t mfn = xp_pte_mfn(m, entry), must = XP_PTE_PRESENT | XP_PTE_ACCESSED;
-    if ((entry & must) != must || (entry & d->shadow->reserved[1]) != 0 || mfn >= d->hv->frames.nr)
+    const uint64_t mfn = xp_pte_mfn(m, entry), must = xp_pte_must(m, 1);
+    if ((entry & must) != must || (entry & xp_pte_reserved(m->levels, 1)) != 0 || mfn >= d->hv->frames.nr)
         return 0;
     const struct xp_frame *frame = &d->hv->frames.table[mfn];
     bool writes = (entry & XP_PTE_RW) != 0;
@@ -132,9 +133,8 @@ void xp_shadow_link(struct xp_domain *d, uint32_t page, uint32_t index, uint32_t
 {
     struct xp_shadow *s = d->shadow;
     const struct xp_paging_mode *m = d->mm.mode;
-    bool pdpte = m->levels == 3 && xp_type_level(s->page[page].kind) == 3;
     uint64_t new = xp_shadow_mfn(s, below) << XP_PAGE_SHIFT | XP_PTE_PRESENT;
-    if (!pdpte)
+    if (!xp_is_pdpte(m, xp_type_level(s->page[page].kind)))
         new |= (entry & (m->entry_size == 8 ? RIGHTS : RIGHTS & ~XP_PTE_NX)) | XP_PTE_ACCESSED;
     uint64_t old = xp_pt_read(m, xp_shadow_table(d, page), index);
     if (old == new)
@@ -157,8 +157,8 @@ static void follow_branch(struct xp_domain *d, uint32_t page, uint32_t index, ui
     if ((old & XP_PTE_PRESENT) == 0)
         return;
     uint32_t below = (uint32_t)(xp_pte_mfn(m, old) - s->first), level = xp_type_level(kind);
-    uint64_t must = m->levels == 3 && level == 3 ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
-    bool same = (entry & must) == must && (entry & s->reserved[level]) == 0 && xp_pte_mfn(m, entry) == s->page[below].table;
+    uint64_t must = xp_pte_must(m, level);
+    bool same = (entry & must) == must && (entry & xp_pte_reserved(m->levels, level)) == 0 && xp_pte_mfn(m, entry) == s->page[below].table;
     if (same)
         xp_shadow_link(d, page, index, below, entry);
     else

@@ -16,8 +16,6 @@
 
 struct way { uint64_t entry[XP_PAGING_LEVELS + 1]; };    /* by level */
 
-static bool is_pdpte(const struct xp_paging_mode *m, uint32_t level) { return m->levels == 3 && level == 3; }
-
 static int64_t fault(uint32_t code, uint32_t level) { return code | level << 8; }
 
 /* Can this frame be a table? */
@@ -34,7 +32,7 @@ static uint64_t guest_entry(struct xp_domain *d, uint64_t table, uint32_t level,
 /* An entry that no processor can use, or that names what is not this domain's. */
 static bool unsound(struct xp_domain *d, uint32_t level, uint64_t entry)
 {
-    if ((entry & d->shadow->reserved[level]) != 0)
+    if ((entry & xp_pte_reserved(d->mm.mode->levels, level)) != 0)
         return true;
     return level > 1 ? !is_page(d, xp_pte_mfn(d->mm.mode, entry)) : xp_shadow_leaf(d, entry | XP_PTE_ACCESSED) == 0;
 }
@@ -58,7 +56,7 @@ static int64_t look(struct xp_domain *d, uint64_t va, uint32_t access, struct wa
             return fault(access, level);
         if (unsound(d, level, entry))
             return fault(access | XP_PF_P | XP_PF_R, level);
-        if (!is_pdpte(m, level))
+        if (!xp_is_pdpte(m, level))
             denied |= xp_pte_denies(entry);
         mfn = xp_pte_mfn(m, entry);
     }
@@ -93,7 +91,7 @@ static int64_t descend(struct xp_domain *d, uint32_t page, uint32_t level, uint6
     if (below < 0)
         return fault(access | XP_PF_P | XP_PF_R, level);
     came_through(s, (uint32_t)below);
-    if (!confirm(d, page, level, va, seen, is_pdpte(d->mm.mode, level) ? 0 : XP_PTE_ACCESSED)) {
+    if (!confirm(d, page, level, va, seen, xp_is_pdpte(d->mm.mode, level) ? 0 : XP_PTE_ACCESSED)) {
         xp_shadow_unused(d, (uint32_t)below);
         return -1;
     }

@@ -131,9 +131,7 @@ void xp_shadow_let_go(struct xp_domain *d, xp_mfn_t mfn)
         (void)xp_shadow_end(d, mfn.v);
     if (!own || frame->ref_count > 1)
         xp_shadow_unmap(d, mfn.v);
-    if (d->shadow->flush && d->state != XP_DS_DYING)
-        xp_mm_flush(d, XP_FLUSH_type);
-    d->shadow->flush = false;
+    xp_shadow_flush(d);
 }
 
 /* ---- audit ---- */
@@ -143,11 +141,11 @@ static bool says_more(struct xp_domain *d, const struct xp_shadow_page *p, uint3
 {
     const struct xp_paging_mode *m = d->mm.mode;
     uint64_t guest = xp_pt_read(m, xp_frame_ptr(&d->hv->frames, xp_mfn(p->table)), index);
-    bool pdpte = m->levels == 3 && xp_type_level(p->kind) == 3;
-    uint64_t must = pdpte ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
+    const uint32_t level = xp_type_level(p->kind);
+    uint64_t must = xp_pte_must(m, level);
     if (p->kind == XP_FT_L1 && (entry & XP_PTE_RW) != 0)
         must |= XP_PTE_RW | XP_PTE_DIRTY;
-    uint64_t same = pdpte ? 0 : XP_PTE_USER | (m->entry_size == 8 ? XP_PTE_NX : 0);
+    uint64_t same = xp_is_pdpte(m, level) ? 0 : XP_PTE_USER | (m->entry_size == 8 ? XP_PTE_NX : 0);
     return (guest & must) != must || xp_pte_mfn(m, guest) != names || ((entry ^ guest) & same) != 0;
 }
 

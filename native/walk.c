@@ -5,19 +5,6 @@
 
 #include "fixup.h"
 
-#define BITS_52_TO_62 0x7ff0000000000000ull
-/* A PAE top-level entry has no rights and no A or D: those bits, PSE, G and NX are reserved. */
-#define RESERVED_PDPTE (XP_PTE_NX | BITS_52_TO_62 | 0x1e6u)
-
-static bool is_pdpte(const struct xp_paging_mode *m, uint32_t level) { return m->levels == 3 && level == 3; }
-
-/* Bits that no present entry of this level has. */
-static inline __attribute__((always_inline)) uint64_t reserved_of(uint32_t levels, uint32_t level)
-{
-    uint64_t bits = level > 1 ? XP_PTE_PSE : 0;
-    return levels != 3 ? bits : bits | (level == 3 ? RESERVED_PDPTE : BITS_52_TO_62);
-}
-
 int xp_space_init(struct xp_space *s, uint32_t mode, void *base, uint64_t nr)
 {
     const struct xp_paging_mode *m = xp_paging_mode(mode);
@@ -25,7 +12,7 @@ int xp_space_init(struct xp_space *s, uint32_t mode, void *base, uint64_t nr)
         return -XEN_EINVAL;
     *s = (struct xp_space){.mode = m, .base = base, .nr = nr, .end = nr << XP_PAGE_SHIFT};
     for (uint32_t level = 1; level <= m->levels; level++)
-        s->reserved[level] = reserved_of(m->levels, level);
+        s->reserved[level] = xp_pte_reserved(m->levels, level);
     return 0;
 }
 
@@ -59,7 +46,7 @@ int xp_walk(const struct xp_space *s, xp_mfn_t top, uint64_t va, uint32_t access
             return fault(f, va, XP_VECTOR_page_fault, code, maddr, level);
         if ((entry & s->reserved[level]) != 0 || mfn >= s->nr)
             return fault(f, va, XP_VECTOR_page_fault, code | XP_PF_P | XP_PF_R, maddr, level);
-        if (is_pdpte(m, level))
+        if (xp_is_pdpte(m, level))
             continue;
         w->denied |= xp_pte_denies(entry);
         uint64_t owed = XP_PTE_ACCESSED;
@@ -92,7 +79,7 @@ static inline __attribute__((always_inline)) uint64_t step(const struct xp_space
     *entry = xp_fix_load_or_0(s->base + table + (wide ? 8u : 4u) * index, wide);
     uint64_t must = pdpte ? XP_PTE_PRESENT : XP_PTE_PRESENT | XP_PTE_ACCESSED;
     uint64_t to = *entry & (wide ? 0x000ffffffffff000ull : 0xfffff000u);
-    if ((*entry & (must | reserved_of(levels, level))) != must || to >= s->end)
+    if ((*entry & (must | xp_pte_reserved(levels, level))) != must || to >= s->end)
         return UINT64_MAX;
     if (!pdpte) {
         seen->all &= *entry;

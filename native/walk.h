@@ -16,6 +16,17 @@
 #include "tlb.h"
 
 /* Machine memory as one process sees it. */
+#define XP_PTE_BITS_52_TO_62 0x7ff0000000000000ull
+/* Of a PAE top-level entry: rights, A and D, PSE, G and NX, too. */
+#define XP_PDPTE_RESERVED (XP_PTE_NX | XP_PTE_BITS_52_TO_62 | 0x1e6u)
+
+/* Bits that no present entry of this level has: a processor faults for them. */
+static inline __attribute__((always_inline)) uint64_t xp_pte_reserved(uint32_t levels, uint32_t level)
+{
+    uint64_t bits = level > 1 ? XP_PTE_PSE : 0;
+    return levels != 3 ? bits : bits | (level == 3 ? XP_PDPTE_RESERVED : XP_PTE_BITS_52_TO_62);
+}
+
 struct xp_space {
     const struct xp_paging_mode *mode;
     uint8_t *base;

@@ -29,6 +29,26 @@ def threads(g, nr):
     work()
 
 
+def ping(g, rounds):
+    """[guest] One of two who send each other events through the hypervisor, each waiting for the other's."""
+    peer = g.board.resolve("pong", 10)
+    port = g.events.alloc_unbound(peer)
+    g.board.publish(peer, "port", str(port).encode())
+    for _ in range(rounds):
+        g.events.wait(port, 10)
+        g.events.send(port)
+
+
+def pong(g, rounds):
+    """[guest] The other; returns how many rounds there were."""
+    peer = g.board.resolve("ping", 10)
+    port = g.events.bind_interdomain(peer, int(g.board.lookup(peer, "port", 10)))
+    for _ in range(rounds):
+        g.events.send(port)
+        g.events.wait(port, 10)
+    return rounds
+
+
 def policy(dom):
     """Return (policy, priority) of a domain's first thread."""
     return os.sched_getscheduler(dom.pid), os.sched_getparam(dom.pid).sched_priority
@@ -52,6 +72,12 @@ def shares(doms, seconds):
     after = ran_ns(*doms)
     took = time.monotonic_ns() - begin      # never less than what lies between the two counts
     return [(last - first) / took for last, first in zip(after, before, strict=True)]
+
+
+def parts(doms, seconds):
+    """Return what part of what they got in all each got: other work of the host takes its own beside them."""
+    got = shares(doms, seconds)
+    return [share / sum(got) for share in got]
 
 
 def state(dom):

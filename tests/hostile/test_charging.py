@@ -5,10 +5,10 @@ defence is off.
 """
 
 import os
-import time
 
 import pytest
-from helpers import Deadline, require, until
+from helpers import require, until
+from scheduled import contended, hog, shares
 
 import xenproc
 
@@ -26,13 +26,6 @@ def one_cpu(own_machine):
     for tid in os.listdir(f"/proc/{hv.pid}/task"):
         os.sched_setaffinity(int(tid), sorted(os.sched_getaffinity(0))[:1])
     return hv
-
-
-def hog(g):
-    """[guest] Never block, never yield."""
-    while True:
-        for _ in range(20_000):
-            pass
 
 
 def caller(g, nr_pages=256):
@@ -53,20 +46,6 @@ def caller(g, nr_pages=256):
         g.hypercalls.raw(Hypercall.multicall, pages.address, nr, timeout_ns=60 * S)
 
 
-def ran_ns(dom):
-    return time.clock_gettime_ns((~dom.pid << 3) | 2)
-
-
-def parts(doms, seconds):
-    """Return what part of the CPU each process had in the next `seconds` s."""
-    begin, before, limit = time.monotonic_ns(), [ran_ns(dom) for dom in doms], Deadline(seconds)
-    while limit.left() > 0:
-        time.sleep(min(0.05, limit.left()))
-    after = [ran_ns(dom) for dom in doms]
-    took = time.monotonic_ns() - begin
-    return [(last - first) / took for last, first in zip(after, before, strict=True)]
-
-
 def row(hv, dom):
     return next(row for row in hv.domains() if row["domid"] == dom.domid)
 
@@ -74,10 +53,10 @@ def row(hv, dom):
 def beside_a_caller(hv, **options):
     """Return the share of two honest ones together, beside one that has the hypervisor work; and what that one's row says."""
     hogs = [hv.create(hog) for _ in range(2)]
-    until(lambda: hv.info()["scheduler"]["contended"], "contention")
+    until(lambda: contended(hv), "contention")
     attacker = hv.create(caller, memory="8M", **options)
-    parts(hogs, 0.3)
-    honest = sum(parts(hogs, 1.5))
+    shares(hogs, 0.3)
+    honest = sum(shares(hogs, 1.5))
     return honest, row(hv, attacker)
 
 
@@ -137,21 +116,27 @@ def pays(g, peer, part, works):
 def test_nobody_pays_who_did_not_say_so(one_cpu):
     hv = one_cpu
     victim, other = hv.create(hog), hv.create(hog)
-    until(lambda: hv.info()["scheduler"]["contended"], "contention")
+    until(lambda: contended(hv), "contention")
     assert hv.create(asks, victim.domid).wait(20) == [-1, -1, -1]
     assert hv.create(asks, 999).wait(20) == [-3, -3, -3]
     assert row(hv, victim)["paid_ns"] == row(hv, other)["paid_ns"] == 0
+
+
+def bills(hv, part, works):
+    """An honest domain, one that pays up to `part` of its CPU time, and its back end, which hands over all that it can: once it does."""
+    honest = hv.create(hog)
+    payer = hv.create(pays, honest.domid + 2, part, works)
+    cheat = hv.create(works_for, payer.domid)
+    until(lambda: contended(hv) and row(hv, cheat)["handed_ns"] > S / 20, "bills")
+    return honest, payer, cheat
 
 
 @pytest.mark.parametrize("works", [True, False])
 def test_a_back_end_gets_no_more_than_what_its_payer_gives_up(one_cpu, works):
     """A third honest domain keeps its third, whether the payer of the other's bills runs itself or sleeps all the time."""
     hv = one_cpu
-    honest = hv.create(hog)
-    payer = hv.create(pays, honest.domid + 2, 1.0, works)
-    cheat = hv.create(works_for, payer.domid)
-    until(lambda: hv.info()["scheduler"]["contended"] and row(hv, cheat)["handed_ns"] > S / 20, "bills")
-    got = parts([honest, payer, cheat], 1.5)
+    honest, payer, cheat = bills(hv, 1.0, works)
+    got = shares([honest, payer, cheat], 1.5)
     assert got[0] > 0.28, got
     assert got[2] > 0.38, got                   # but it does get what the payer pays for
     seen = row(hv, payer), row(hv, cheat)
@@ -161,11 +146,8 @@ def test_a_back_end_gets_no_more_than_what_its_payer_gives_up(one_cpu, works):
 def test_a_payer_keeps_what_it_did_not_give(one_cpu):
     """A tenth of the CPU at most: the payer loses no more than that, its back end gains no more."""
     hv = one_cpu
-    honest = hv.create(hog)
-    payer = hv.create(pays, honest.domid + 2, 0.1, True)
-    cheat = hv.create(works_for, payer.domid)
-    until(lambda: hv.info()["scheduler"]["contended"] and row(hv, cheat)["handed_ns"] > S / 20, "bills")
-    got = parts([honest, payer, cheat], 1.5)
+    honest, payer, cheat = bills(hv, 0.1, True)
+    got = shares([honest, payer, cheat], 1.5)
     assert got[0] > 0.28 and got[1] > 1 / 3 - 0.14 and got[2] < 1 / 3 + 0.14, got
 
 

@@ -9,7 +9,7 @@ import signal
 import psutil
 import pytest
 from helpers import require, until
-from scheduled import contended, hog, policy, shares, state, threads
+from scheduled import contended, hog, ping, policy, pong, shares, state, threads
 
 import xenproc
 
@@ -141,22 +141,6 @@ def test_whoever_sleeps_and_wakes_is_seen(scheduled):
 
 def test_domains_talk_beside_hogs(scheduled):
     """Events through the hypervisor wake and are waited for, whatever hogs there are."""
-
-    def ping(g, rounds):
-        peer = g.board.resolve("pong", 10)
-        port = g.events.alloc_unbound(peer)
-        g.board.publish(peer, "port", str(port).encode())
-        for _ in range(rounds):
-            g.events.wait(port, 10)
-            g.events.send(port)
-
-    def pong(g, rounds):
-        peer = g.board.resolve("ping", 10)
-        port = g.events.bind_interdomain(peer, int(g.board.lookup(peer, "port", 10)))
-        for _ in range(rounds):
-            g.events.send(port)
-            g.events.wait(port, 10)
-        return rounds
 
     hv = scheduled()
     _hogs = [hv.create(hog) for _ in range(2)]

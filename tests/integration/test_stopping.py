@@ -14,7 +14,7 @@ import sys
 import psutil
 import pytest
 from helpers import require, until
-from scheduled import contended, hog, policy, shares, state, threads
+from scheduled import contended, hog, parts, ping, policy, pong, shares, state, threads
 
 import xenproc
 
@@ -34,12 +34,6 @@ def hogs(hv, *weights, guest=hog):
     doms = [hv.create(guest, weight=weight) for weight in weights]
     until(lambda: contended(hv), "contention")
     return doms
-
-
-def parts(doms, seconds):
-    """Return what part of what they got in all each got: other work of the host takes its own beside the ordinary class."""
-    got = shares(doms, seconds)
-    return [share / sum(got) for share in got]
 
 
 def blocked_beside(g):
@@ -131,22 +125,6 @@ def test_whoever_sleeps_and_wakes_is_seen(stopping):
 
 def test_domains_talk_beside_hogs(stopping):
     """Events through the hypervisor wake and are waited for, though either end may be stopped at any moment."""
-
-    def ping(g, rounds):
-        peer = g.board.resolve("pong", 10)
-        port = g.events.alloc_unbound(peer)
-        g.board.publish(peer, "port", str(port).encode())
-        for _ in range(rounds):
-            g.events.wait(port, 10)
-            g.events.send(port)
-
-    def pong(g, rounds):
-        peer = g.board.resolve("ping", 10)
-        port = g.events.bind_interdomain(peer, int(g.board.lookup(peer, "port", 10)))
-        for _ in range(rounds):
-            g.events.send(port)
-            g.events.wait(port, 10)
-        return rounds
 
     hv = stopping()
     _hogs = hogs(hv, 256, 256)

@@ -12,8 +12,9 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from helpers import Deadline, require, until
+from helpers import require, until
 from replayed import Replay
+from scheduled import contended, hog, parts, ran_ns
 
 import xenproc
 from xenproc.cli.domains import list_domains
@@ -40,13 +41,6 @@ def bvt(own_machine):
     return start
 
 
-def hog(g):
-    """[guest] Never block, never yield, until told to end."""
-    while True:
-        for _ in range(20_000):
-            pass
-
-
 def asleep(g):
     """[guest] Wait for its end."""
     while g.shutdown_request(1) is None:
@@ -55,24 +49,6 @@ def asleep(g):
 
 def may_have_two():
     return len(os.sched_getaffinity(0)) > 1
-
-
-def ran_ns(*doms):
-    """Return how long each process has run, all its threads."""
-    return [time.clock_gettime_ns((~dom.pid << 3) | 2) for dom in doms]
-
-
-def parts(doms, seconds):
-    """Return what part of what they got together each got in the next `seconds` s."""
-    before, limit = ran_ns(*doms), Deadline(seconds)
-    while limit.left() > 0:
-        time.sleep(min(0.05, limit.left()))
-    got = [after - first for after, first in zip(ran_ns(*doms), before, strict=True)]
-    return [ns / sum(got) for ns in got]
-
-
-def contended(hv):
-    return hv.info()["scheduler"]["contended"]
 
 
 def test_shares_are_as_the_weights_and_follow_them(bvt):

@@ -73,11 +73,16 @@ def _claim(domid: int, params: dict[str, int]) -> Claim:
     return Claim(domid, *(params[name] for name in GIVEN))
 
 
-def admit(core: Any, domids: Iterable[int], domid: int, params: dict[str, int]) -> None:
-    """Let these parameters pass for a domain beside the others. Raises ConfigError with the reason if they cannot be honoured."""
+def _scheduler(core: Any) -> dict[str, Any]:
     info = cpus.info(core)
     if info is None:
         raise ConfigError("sched_bvt: this hypervisor has no scheduler: start it with scheduler='bvt'")
+    return info
+
+
+def admit(core: Any, domids: Iterable[int], domid: int, params: dict[str, int]) -> None:
+    """Let these parameters pass for a domain beside the others. Raises ConfigError with the reason if they cannot be honoured."""
+    info = _scheduler(core)
     claims = [_claim(other, params_of(core, other)[0]) for other in domids if other != domid]
     reason = admission.refusal([*claims, _claim(domid, params)], info["cpus"])
     if reason is not None:
@@ -115,9 +120,7 @@ def columns(core: Any, domid: int) -> dict[str, int]:
 
 def of_domain0(core: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Perform sched_bvt for Domain0: its weight is the host's ordinary class's on each scheduled CPU. Raises ConfigError."""
-    info = cpus.info(core)
-    if info is None:
-        raise ConfigError("sched_bvt: this hypervisor has no scheduler: start it with scheduler='bvt'")
+    info = _scheduler(core)
     before = {"weight": int(lib.xp_cpus_host_weight(core)), "warp_ns": 0, "warp_limit_ns": 0, "warp_period_ns": 0}
     params = wanted(request, before)
     if params["warp_ns"]:
