@@ -14,7 +14,7 @@ struct xp_event_page { struct xp_event_half half[2]; };
 typedef struct { uint64_t v; } xp_mfn_t;
 struct xp_mm {
     xp_mfn_t base, user_base; uint32_t nr_gdt, gdt_entries, ldt_entries, assists, nr_pinned, ticket, last_ticket, nr_work;
-    uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; uint32_t nr_unhooked; uint64_t nr_unhooks, nr_emulated; ...;
+    uint64_t ldt_address; bool stale; uint64_t nr_flushes[5]; xp_mfn_t gdt[14]; uint32_t nr_unhooked; bool rehooking; uint64_t nr_unhooks, nr_emulated; ...;
 };
 struct xp_shadow_counts { uint64_t fills, faults, stores, made, evicted, unshadowed, unwritten; };
 struct xp_shadow { uint64_t first; uint32_t nr, nr_free; uint16_t base, user_base; struct xp_shadow_counts count; ...; };

@@ -4,7 +4,7 @@ What a generated mutant (scripts/mutants) survived in the other tests of writabl
 """
 
 import pytest
-from tables import BASE, EINVAL, FLUSH, FULL, L1, L2, LDT, NONE, NX, PIN, RW, UNPIN, X64, A, Machine, P, every_machine, lib, top
+from tables import BASE, EINVAL, FLUSH, FULL, L1, L2, LDT, NONE, NX, PIN, RW, UNPIN, X32, X64, X32P, A, Machine, P, every_machine, lib, top
 
 HOST_MAP, CONTAINS_PTE = 2, 16
 m = every_machine
@@ -131,6 +131,30 @@ def test_a_store_waits_for_a_call_that_is_under_way(m, loaded):
     assert m.pt_write(m.ptr(l1, 9), 0, steps=3) == lib.XP_CALL_AGAIN and m.mm().nr_unhooks == 0
     m.mm().ticket = 0
     assert lib.hvtest_continue(m.t, 1, 1_000_000) == 1 and m.mm().nr_unhooks == 1
+
+
+@pytest.mark.parametrize("mode", [X32, X32P, X64])
+@pytest.mark.parametrize("stored", [0, 1])
+def test_a_store_between_two_steps_of_a_table_that_is_hooked_again(mode, stored):
+    """By another thread. What the guest has written and nobody has validated yet is not dropped as if it had been."""
+    m = Machine(mode, step=1)
+    assert m.assist() == 0
+    spaces = m.space()
+    assert m.ext((BASE, spaces[0])) == (0, 1)
+    directory, l1 = spaces[top(m) - 2], spaces[top(m) - 1]
+    tables = l1, empty_l1(m, directory, 4)
+    (page,) = m.own(1, skip=20)
+    assert m.pt_write(m.ptr(l1, 9), 0) == 1
+    m.table(l1)[40] = page << 12 | FULL                     # far behind what a step comes to
+    before = m.record(page)
+    assert m.pt_fault(steps=1) == lib.XP_CALL_AGAIN and m.mm().rehooking
+    result = m.pt_write(m.ptr(tables[stored], 40 * (1 - stored)), 0)
+    assert result in (0, 1) and not m.mm().rehooking
+    assert m.record(l1)[0] == (NONE if stored == 0 else L1) or m.mm().nr_unhooked > 0
+    assert m.pt_fault() == 0 and m.record(l1)[0] == L1 and m.record(tables[1])[0] == L1
+    held = m.table(l1)[40] != 0
+    assert m.record(page)[1:3] == (before[1] + held, before[2] + held)
+    m.close()
 
 
 # ---- odd addresses, and the first one behind the hole ----
