@@ -4,7 +4,7 @@ What a generated mutant (scripts/mutants) survived in the other tests of writabl
 """
 
 import pytest
-from tables import BASE, EINVAL, FLUSH, FULL, L1, L2, LDT, NONE, NX, PIN, RW, UNPIN, X32, X64, X32P, A, Machine, P, every_machine, lib, top
+from tables import BASE, EINVAL, FLUSH, FULL, L1, L2, LDT, NONE, NX, PIN, RW, UNPIN, X32, X32P, X64, A, Machine, P, every_machine, lib, top
 
 HOST_MAP, CONTAINS_PTE = 2, 16
 m = every_machine
