@@ -8,31 +8,45 @@
 void xp_host_share_anew(struct xp_host_share *s)
 {
     s->wants = false;
-    s->unwanted = 0;
+    s->seen_ns = s->seen_used_ns = 0;
     s->lead = 0;
+}
+
+/* Who wants nothing is never behind, who does not by more than so much. */
+static void bound(struct xp_host_share *s)
+{
+    int64_t least = s->wants ? -xp_bvt_units(XP_HOST_OWED_MAX_NS, s->weight) : 0;
+    if (s->lead < least)
+        s->lead = least;
 }
 
 void xp_host_share_domains(struct xp_host_share *s, int64_t ns, uint64_t weight)
 {
-    if (weight == 0 || (!s->wants && s->lead <= 0))
+    if (weight == 0)
         return;
     s->lead -= XP_BVT_UNITS_PER_NS * ns / (int64_t)weight;
+    bound(s);
+}
+
+/* What was seen of its wants, by time: many short breaths say no more than one long one. */
+static void judge(struct xp_host_share *s, int64_t got, int64_t used)
+{
+    s->seen_ns += got;
+    s->seen_used_ns += used;
+    int64_t of = s->seen_ns < XP_HOST_SEEN_MIN_NS ? XP_HOST_SEEN_MIN_NS : s->seen_ns;
+    bool wanted = s->seen_used_ns * IDLE_PART > of;
+    if (!wanted && s->seen_ns < XP_HOST_UNWANTED_NS)
+        return;                 /* not known yet */
+    s->wants = wanted;
+    s->seen_ns = s->seen_used_ns = 0;
 }
 
 void xp_host_share_host(struct xp_host_share *s, int64_t got, int64_t used)
 {
-    if (used * IDLE_PART > got) {
-        if (!s->wants && s->lead < 0)
-            s->lead = 0;
-        s->wants = true;
-        s->unwanted = 0;
-    } else if (s->wants && ++s->unwanted >= XP_HOST_UNWANTED) {
-        s->wants = false;
-    }
+    judge(s, got, used);
     s->used_ns += used;
     s->lead += xp_bvt_units(used, s->weight);
-    if (!s->wants && s->lead < 0)
-        s->lead = 0;
+    bound(s);
 }
 
 static int64_t owed(const struct xp_host_share *s)
