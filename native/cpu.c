@@ -193,7 +193,7 @@ void xp_cpus_info(struct xp_hv *hv, struct xp_cpus_info *info)
             .on = true, .contended = c->contended, .watches = c->watch_fd >= 0,
             .nr_contended = c->nr_contended, .nr_switches = c->nr_switches, .nr_blocks = c->nr_blocks,
             .nr_wakes = c->nr_wakes, .nr_slices = c->nr_slices, .nr_strayed = c->nr_strayed,
-            .nr_stalls = c->nr_stalls, .stalled_ns = c->stalled_ns, .ran_ns = xp_cpu_threads_ns(c),
+            .nr_stalls = c->nr_stalls, .nr_leaks = c->nr_leaks, .stalled_ns = c->stalled_ns, .ran_ns = xp_cpu_threads_ns(c),
             .host_ns = host_ns(c),
         };
     xp_hv_unlock(hv);

@@ -53,6 +53,7 @@ struct xp_cpu {
     int64_t slice_end;           /* system time */
     _Atomic int32_t chosen_pid;  /* current's, or 0: for the sentinel, which has no lock */
     _Atomic bool suspect;        /* the sentinel has seen it blocked */
+    xp_domid_t left;             /* who was last put to waiting here and is not watched yet; 0: nobody */
     int64_t seen_since;          /* the sentinel's own: cpu_look.c */
     uint32_t nr_seen;
     struct xp_host_cpu host_turn;
@@ -81,7 +82,7 @@ struct xp_cpus {
     int64_t look_at;             /* cpu_look.h */
     uint32_t sweep;              /* the domain it goes on with */
     _Atomic bool stop;
-    uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices, nr_strayed, nr_stalls;
+    uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices, nr_strayed, nr_stalls, nr_leaks;
     int64_t stalled_ns;
 };
 
@@ -94,6 +95,7 @@ struct xp_cpus_info {
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
     uint64_t nr_strayed;         /* seen to run though they waited */
     uint64_t nr_stalls;          /* the watcher came more than 10 ms late: by stalled_ns in all */
+    uint64_t nr_leaks;           /* domains that wait and were on a CPU in a breath or a turn of the host's */
     int64_t stalled_ns;
     int64_t ran_ns;              /* what its threads have used themselves */
     int64_t host_ns;             /* what the host's ordinary processes were seen to use of contended CPUs */
@@ -127,6 +129,9 @@ bool xp_cpu_enter(struct xp_cpus *cpus, uint32_t *cursor);
 bool xp_cpu_leave(struct xp_cpus *cpus);
 void xp_cpu_blocked(struct xp_cpu *cpu);
 void xp_cpu_woken(struct xp_domain *d);
+
+/* One that waits was seen on a CPU: in a breath or a turn of the host's it is not to stay there. */
+void xp_cpu_leaked(struct xp_domain *d);
 /* A slice is over, or nobody has waited for long. */
 void xp_cpu_due(struct xp_cpus *cpus);
 void xp_cpu_ran(struct xp_domain *d, uint32_t nr);

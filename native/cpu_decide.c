@@ -36,9 +36,37 @@ void xp_cpu_charge(struct xp_cpus *cpus, int64_t now)
     xp_cpu_settle(cpus, now);
 }
 
+void xp_cpu_watch_left(struct xp_cpus *cpus, struct xp_cpu *cpu)
+{
+    struct xp_domain *d = cpus->hv->domains[cpu->left];
+    cpu->left = 0;
+    if (cpus->watch_fd >= 0 && d != NULL && place_of(d)->known && place_of(d)->process.class == XP_CLASS_WAITING)
+        (void)xp_watch_arm(&place_of(d)->watches, &place_of(d)->process, cpus->epoll_fd, d->domid);
+}
+
+static void leaves(struct xp_cpus *cpus, struct xp_domain *d)
+{
+    struct xp_cpu *cpu = xp_cpu_pinned(cpus, d);
+    if (cpu == NULL)
+        return;
+    if (cpu->left != 0 && cpu->left != d->domid)
+        xp_cpu_watch_left(cpus, cpu);
+    cpu->left = d->domid;
+}
+
+struct xp_cpu *xp_cpu_pinned(struct xp_cpus *cpus, const struct xp_domain *d)
+{
+    for (uint32_t i = 0; i < cpus->nr; i++)
+        if (cpus->cpu[i].host == d->vcpu.place.process.pinned)
+            return &cpus->cpu[i];
+    return NULL;
+}
+
 void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, int32_t host)
 {
     struct xp_place *p = place_of(d);
+    if (p->process.class == XP_CLASS_WAITING && class != XP_CLASS_WAITING && class != XP_CLASS_ASLEEP)
+        xp_watch_disarm(&p->watches);
     if (class == XP_CLASS_WAITING && p->process.pinned < 0)
         host = cpus->cpu[d->domid % cpus->nr].host;     /* below a sentinel, not on a CPU that has none */
     cpus->nr_waiting -= p->process.class == XP_CLASS_WAITING;
@@ -46,6 +74,8 @@ void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, 
     if (cpus->hand->runs != NULL && class != XP_CLASS_ASLEEP)
         xp_busy_set(d, class == XP_CLASS_WAITING, false);        /* one that waits is stopped: when it runs, somebody has continued it */
     cpus->nr_waiting += class == XP_CLASS_WAITING;
+    if (class == XP_CLASS_WAITING && cpus->hand->runs == NULL)
+        leaves(cpus, d);
     if (d->vcpu.runstate_area != 0 && class != XP_CLASS_NONE)
         xp_runstate_tell(d, class == XP_CLASS_CHOSEN || class == XP_CLASS_BREATHES ? RUNSTATE_running :
                             class == XP_CLASS_ASLEEP ? RUNSTATE_blocked : RUNSTATE_runnable);
@@ -166,6 +196,20 @@ void xp_cpu_blocked(struct xp_cpu *cpu)
     cpu->current = NULL;
     xp_cpu_sleeps(cpus, was, now);
     xp_cpu_decide(cpus, cpu, now);
+    xp_cpu_fill(cpus, now);
+}
+
+void xp_cpu_leaked(struct xp_domain *d)
+{
+    struct xp_cpus *cpus = d->hv->cpus;
+    struct xp_cpu *cpu = xp_cpu_pinned(cpus, d);
+    int64_t now = xp_hv_system_time(cpus->hv), before = place_of(d)->charged_ns;
+    xp_watch_take(&place_of(d)->watches);
+    if (!cpus->contended || cpus->leaving || cpu == NULL || cpu->current == NULL || cpu->host_turn.phase == XP_HOST_NONE)
+        return;                 /* on its way out */
+    cpus->nr_leaks++;
+    charge_one(cpus, d, now);
+    xp_host_leak(cpus, cpu, now, place_of(d)->charged_ns - before);
     xp_cpu_fill(cpus, now);
 }
 

@@ -25,6 +25,12 @@ void xp_cpu_put(struct xp_cpus *cpus, struct xp_domain *d, enum xp_class class, 
 /* It is runnable: the scheduler knows. Returns the CPU to decide at once, or -1. */
 int32_t xp_cpu_wants(struct xp_cpus *cpus, struct xp_domain *d, int64_t now);
 
+/* The one of ours that it is pinned to, or NULL. */
+struct xp_cpu *xp_cpu_pinned(struct xp_cpus *cpus, const struct xp_domain *d);
+
+/* Whoever left this CPU last is off it by now, and watched from now on: it is not to run in a breath. */
+void xp_cpu_watch_left(struct xp_cpus *cpus, struct xp_cpu *cpu);
+
 /* Blocked: above the chosen ones, so that it is on a CPU as soon as it is woken, and seen there. */
 void xp_cpu_sleeps(struct xp_cpus *cpus, struct xp_domain *d, int64_t now);
 

@@ -13,6 +13,7 @@
 #define MORE_PCT 140             /* of what is kept: other real-time threads run, too */
 #define SOON_NS (PERIOD_NS / 4)  /* a switch so shortly before a breath is taken for it: one less */
 #define AGAIN_NS 1000000         /* a breath that was cut short goes on after so long */
+#define LEAK_NS 300000          /* so long a domain that waits may have of a turn: then the kernel lets it wait for a hundred ms of turns */
 #define PROBE_NS 100000          /* between a breath and the host's turn: has the current one blocked meanwhile? The sentinel knows */
 
 static int64_t read_number(const char *path)
@@ -54,12 +55,12 @@ static void domains_turn(struct xp_cpu *cpu, int64_t now, int64_t ns)
 static void begin_phase(struct xp_cpus *cpus, struct xp_cpu *cpu, enum xp_host_phase phase, int64_t now, int64_t ns)
 {
     struct xp_host_cpu *h = &cpu->host_turn;
+    xp_cpu_watch_left(cpus, cpu);
     if (h->phase == XP_HOST_NONE)
         xp_host_share_domains(&h->share, now - h->since, weight_of(cpus));
     h->phase = phase;
     h->since = now;
     h->at = now + ns;
-    h->got_ns = h->used_ns = 0;
 }
 
 /* What passed since the last count, and what of it d did not get. Its class has just been changed: its clock is exact. One that is gone
@@ -92,6 +93,7 @@ void xp_host_begin(struct xp_cpus *cpus, int64_t now)
         struct xp_host_cpu *h = &cpus->cpu[i].host_turn;
         h->left_ns = cpus->breath_ns;
         h->turn_due = false;
+        h->got_ns = h->used_ns = 0;
         xp_host_share_anew(&h->share);
         domains_turn(&cpus->cpu[i], now, (int64_t)(i + 1) * PERIOD_NS / cpus->nr);      /* not all at once */
     }
@@ -112,16 +114,30 @@ static void put_current(struct xp_cpus *cpus, struct xp_cpu *cpu, enum xp_class 
     xp_cpu_set_gate(cpu, class == XP_CLASS_CHOSEN);
 }
 
+/* What is left of a breath, if much, comes a little later. */
+static bool goes_on(const struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
+{
+    struct xp_host_cpu *h = &cpu->host_turn;
+    int64_t left = cpus->breath_ns - h->got_ns;
+    if (left <= AGAIN_NS / 10)
+        return false;
+    h->left_ns = left;
+    domains_turn(cpu, now, AGAIN_NS);
+    return true;
+}
+
 static void after_breath(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
 {
     struct xp_host_cpu *h = &cpu->host_turn;
     xp_cpu_put(cpus, cpu->current, XP_CLASS_CHOSEN, -1);
+    xp_cpu_set_gate(cpu, 1);
     count(cpu, cpu->current, now);
+    if (goes_on(cpus, cpu, now))
+        return;
     conclude(cpus, cpu);
     h->left_ns = cpus->breath_ns;
     h->turn_due = xp_host_share_turn(&h->share) > 0;
     domains_turn(cpu, now, h->turn_due ? PROBE_NS : PERIOD_NS - cpus->breath_ns);
-    xp_cpu_set_gate(cpu, 1);
 }
 
 static void begin_turn(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
@@ -172,6 +188,21 @@ void xp_host_due(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
     }
 }
 
+/* A breath goes on later, and is judged as a whole; a turn is made up for when it is due again. */
+static void cut(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now)
+{
+    struct xp_host_cpu *h = &cpu->host_turn;
+    bool breath = h->phase == XP_HOST_BREATH;
+    if (breath && goes_on(cpus, cpu, now))
+        return;
+    conclude(cpus, cpu);
+    h->left_ns = cpus->breath_ns;
+    if (breath)
+        domains_turn(cpu, now, PERIOD_NS - cpus->breath_ns);
+    else
+        after_host(cpus, cpu, now);
+}
+
 static enum xp_class class_in(const struct xp_host_cpu *h)
 {
     if (h->cut)
@@ -190,9 +221,9 @@ enum xp_class xp_host_switch(struct xp_cpus *cpus, struct xp_cpu *cpu, const str
         h->turn_due = false;    /* what the current one did not use it did not want: it has blocked */
         h->at = now + PERIOD_NS - cpus->breath_ns;
     } else if (h->phase == XP_HOST_NONE && !h->turn_due && next != NULL && !woken && h->at - now < SOON_NS) {
-        begin_phase(cpus, cpu, XP_HOST_BREATH, now, h->left_ns);
+        h->at = now + PROBE_NS; /* not at once: who was here until now is to be off the CPU, or it would go on in the breath */
     }
-    h->cut = h->phase == XP_HOST_TURN || (h->phase == XP_HOST_BREATH && (woken || next == NULL));
+    h->cut = h->phase != XP_HOST_NONE;
     return class_in(h);
 }
 
@@ -203,21 +234,24 @@ void xp_host_switched(struct xp_cpus *cpus, struct xp_cpu *cpu, const struct xp_
         return;
     if (was != NULL && h->since < now)
         count(cpu, was, now);
-    if (!h->cut) {
-        h->since = now;
-        h->clock_ns = xp_cpu_ns(cpu->current->pid);
+    h->cut = false;
+    cut(cpus, cpu, now);
+}
+
+void xp_host_leak(struct xp_cpus *cpus, struct xp_cpu *cpu, int64_t now, int64_t leaked_ns)
+{
+    struct xp_host_cpu *h = &cpu->host_turn;
+    if (h->phase == XP_HOST_TURN || h->share.wants) {
+        if (h->at - now <= LEAK_NS)
+            return;
+        if (h->phase == XP_HOST_TURN && cpu->slice_end != XP_FOREVER)
+            cpu->slice_end -= h->at - now - LEAK_NS;            /* begin_turn put it off */
+        h->at = now + LEAK_NS;
         return;
     }
-    bool breath = h->phase == XP_HOST_BREATH;
-    h->left_ns -= breath ? h->got_ns : 0;
-    h->cut = false;
-    conclude(cpus, cpu);
-    if (!breath) {
-        after_host(cpus, cpu, now);
-    } else if (h->left_ns > AGAIN_NS / 10) {
-        domains_turn(cpu, now, AGAIN_NS);
-    } else {
-        h->left_ns = cpus->breath_ns;
-        domains_turn(cpu, now, PERIOD_NS - cpus->breath_ns);
-    }
+    xp_cpu_put(cpus, cpu->current, XP_CLASS_CHOSEN, -1);
+    count(cpu, cpu->current, now);
+    h->used_ns -= leaked_ns < h->used_ns ? leaked_ns : h->used_ns;
+    cut(cpus, cpu, now);
+    xp_cpu_set_gate(cpu, 1);
 }

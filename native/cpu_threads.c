@@ -139,8 +139,13 @@ static void take_event(struct xp_cpus *cpus, uint64_t id)
         xp_look_suspected(cpus);
         xp_spent_turn(&cpus->hv->spent, &cpus->hv->spent.own);
     } else if (id < XP_MAX_DOMAINS && cpus->hv->domains[id] != NULL && cpus->hv->domains[id]->vcpu.place.known) {
-        xp_cpu_woken(cpus->hv->domains[id]);
-        xp_spent_turn(&cpus->hv->spent, &cpus->hv->domains[id]->vcpu.place.spent);
+        struct xp_place *place = &cpus->hv->domains[id]->vcpu.place;
+        bool waits = place->process.class == XP_CLASS_WAITING && place->watches.armed;
+        if (waits)
+            xp_cpu_leaked(cpus->hv->domains[id]);
+        else
+            xp_cpu_woken(cpus->hv->domains[id]);
+        xp_spent_turn(&cpus->hv->spent, waits ? &cpus->hv->spent.own : &place->spent);
     }
 }
 

@@ -101,6 +101,12 @@ static void take(const struct xp_watch *watch)
     __atomic_store_n(&page->data_tail, head, __ATOMIC_RELEASE);
 }
 
+void xp_watch_take(const struct xp_watches *w)
+{
+    for (uint32_t i = 0; i < w->nr; i++)
+        take(&w->watch[i]);
+}
+
 void xp_watch_disarm(struct xp_watches *w)
 {
     if (!w->armed)

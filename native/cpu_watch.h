@@ -1,9 +1,10 @@
 /*
- * cpu_watch.h: learning that a blocked domain runs again, whoever woke it: a peer, the kernel's timers, a descriptor.
+ * cpu_watch.h: learning that a blocked or waiting domain runs, whoever woke it: a peer, the kernel's timers, a descriptor.
  *
  * The kernel's own record of a thread's switches (perf, a software event of type dummy): armed while the domain is blocked, its
  * descriptor is ready as soon as the thread is on a CPU. Nothing stands on anybody's way of sending. Belongs to cpu.c.
- *   1. A watch is armed only while its domain is asleep: a running one is not slowed, and nobody is told of its switches.
+ *   1. A watch is armed only while its domain is asleep or waits (one that waits is not to run in a breath: cpu_host.h): a chosen one
+ *      is not slowed, and nobody is told of its switches.
  *   2. Where perf is not to be had the busy sensor (cpu_busy.h) sees the domain a few ms late.
  *
  * Tour H:230
@@ -29,6 +30,9 @@ struct xp_watches {
 
 /* Watches every thread of the process from now on; news come from epoll_fd with this number. 0, or -errno: not all could be. */
 int xp_watch_arm(struct xp_watches *w, const struct xp_classed *c, int epoll_fd, uint64_t number);
+
+/* Takes what was recorded, and goes on: the next switch is news again. */
+void xp_watch_take(const struct xp_watches *w);
 
 /* No more; takes what was recorded. */
 void xp_watch_disarm(struct xp_watches *w);

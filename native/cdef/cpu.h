@@ -4,7 +4,7 @@ struct xp_cpus_info {
     const char *scheduler, *dispatch;
     bool on, contended, watches;
     uint64_t nr_contended, nr_switches, nr_blocks, nr_wakes, nr_slices;
-    uint64_t nr_strayed, nr_stalls;
+    uint64_t nr_strayed, nr_stalls, nr_leaks;
     int64_t stalled_ns;
     int64_t ran_ns, host_ns;
 };

@@ -12,6 +12,9 @@ from helpers import require, until
 from scheduled import contended, hog, ping, policy, pong, shares, state, threads
 
 import xenproc
+from xenproc.bench import bvt_lag
+from xenproc.dom0 import registry, schedule
+from xenproc.dom0.trace import Recording
 
 
 def may_schedule() -> bool:
@@ -47,6 +50,25 @@ def test_hogs_share_one_cpu(scheduled, scheduler):
     assert sum(got) < 1.01, got
 
 
+def test_who_waits_does_not_run(scheduled):
+    """Of three, nobody uses as much as a tick of the kernel's (4 ms) out of its turn, though the chosen one breathes; some were seen trying."""
+    hv = scheduled()
+    for _ in range(3):
+        hv.create(hog)
+    until(lambda: contended(hv), "contention")
+    client = registry.connect(hv.pid)
+    try:
+        with Recording(client, ("sched",)) as recording:
+            until(lambda: (now := hv.info()["scheduler"])["leaks"] > 10 and now["switches"] > 60, "leaks and switches", 20)
+            recording.collect()
+    finally:
+        client.close()
+    assert recording.lost == 0
+    steps = schedule.of_recording(recording).steps
+    assert sum(what == "decide" for _, what, *_ in steps) > 20
+    assert bvt_lag.out_of_turn(steps) < 2_000_000
+
+
 def test_no_more_domains_than_cpus_are_left_alone(scheduled):
     """One on one CPU is in nobody's class; two are, and when one has gone the other is as it was found, on every CPU."""
     hv = scheduled()
@@ -63,14 +85,14 @@ def test_no_more_domains_than_cpus_are_left_alone(scheduled):
     assert policy(first) == (os.SCHED_OTHER, 0) and os.sched_getaffinity(first.pid) == own_cpus
 
 
-@pytest.mark.parametrize(("scheduler", "tolerance"), [("bvt", 0.06), ("rr", 0.12)])
-def test_many_threads_get_no_more_than_one(scheduled, scheduler, tolerance):
-    """Four threads beside one hog: half the CPU each, within 6%; round robin makes up for nothing that they take in breaths."""
+@pytest.mark.parametrize("scheduler", ["bvt", "rr"])
+def test_many_threads_get_no_more_than_one(scheduled, scheduler):
+    """Four threads beside one hog: half the CPU each, within 6%."""
     hv = scheduled(scheduler)
     doms = [hv.create(threads, 4), hv.create(hog)]
     until(lambda: contended(hv), "contention")
     got = shares(doms, 1.0)
-    assert all(abs(share - 1 / 2) < tolerance for share in got), got
+    assert all(abs(share - 1 / 2) < 0.06 for share in got), got
     tasks = [int(tid) for tid in os.listdir(f"/proc/{doms[0].pid}/task")]
     assert len(tasks) == 4
     until(lambda: {os.sched_getscheduler(tid) for tid in tasks} == {os.SCHED_RR}, "all of them chosen together")
