@@ -51,7 +51,7 @@ def test_hogs_share_one_cpu(scheduled, scheduler):
 
 
 def test_who_waits_does_not_run(scheduled):
-    """Of three, nobody uses as much as a tick of the kernel's (4 ms) out of its turn, though the chosen one breathes; some were seen trying."""
+    """Of three, nobody uses half a tick of the kernel's out of its turn, though the chosen one breathes; some tried."""
     hv = scheduled()
     for _ in range(3):
         hv.create(hog)

@@ -62,7 +62,8 @@ def info(core: Any) -> dict[str, Any] | None:
         "name": ffi.string(out.scheduler).decode(), "dispatch": ffi.string(out.dispatch).decode(),
         "cpus": out.nr_cpus, "contended": bool(out.contended), "waiting": out.nr_waiting, "watches": bool(out.watches),
         "contentions": out.nr_contended, "switches": out.nr_switches, "blocks": out.nr_blocks, "wakes": out.nr_wakes,
-        "slices": out.nr_slices, "strayed": out.nr_strayed, "stalls": out.nr_stalls, "leaks": out.nr_leaks, "stalled_ns": out.stalled_ns, "ran_ns": out.ran_ns,
+        "slices": out.nr_slices, "strayed": out.nr_strayed, "stalls": out.nr_stalls,
+        "leaks": out.nr_leaks, "stalled_ns": out.stalled_ns, "ran_ns": out.ran_ns,
         "host_ns": out.host_ns,
         "uncharged_ns": nobody.hypervisor_ns,
     }
